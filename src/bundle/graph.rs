@@ -1,0 +1,114 @@
+//! The decoder graph as engines see it: ports found by name, shapes and types read from the file.
+
+use std::path::PathBuf;
+
+/// Where the ONNX file is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GraphSource {
+    /// A file; external data lies beside it.
+    File(PathBuf),
+    /// Bytes in the binary, without external data.
+    Embedded(&'static [u8]),
+}
+
+/// Element types that ports of a decoder have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortType {
+    /// 32-bit float.
+    F32,
+    /// 16-bit float.
+    F16,
+    /// 32-bit integer.
+    I32,
+    /// 64-bit integer.
+    I64,
+}
+
+impl PortType {
+    /// Bytes of one element.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::F32 | Self::I32 => 4,
+            Self::F16 => 2,
+            Self::I64 => 8,
+        }
+    }
+}
+
+/// A graph input or output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    /// Its name in the graph.
+    pub name: String,
+    /// Its element type.
+    pub dtype: PortType,
+}
+
+/// The cache ports of one layer, each `[batch, kv_heads, positions, head_dim]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KvPorts {
+    /// Input: keys so far.
+    pub past_key: String,
+    /// Input: values so far.
+    pub past_value: String,
+    /// Output: keys with the new tokens.
+    pub present_key: String,
+    /// Output: values with the new tokens.
+    pub present_value: String,
+}
+
+/// How the graph writes new keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KvUpdate {
+    /// Fused attention (`com.microsoft::GroupQueryAttention`): past and present may be one buffer
+    /// of full context length, written in place.
+    InPlace,
+    /// `present = concat(past, new)`: past has exactly the length so far, present is a new buffer.
+    Append,
+}
+
+/// What an engine must know of a decoder graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelGraph {
+    /// The ONNX file.
+    pub source: GraphSource,
+    /// Token ids, `[batch, tokens]`.
+    pub input_ids: Port,
+    /// Ones for every position so far, `[batch, positions]`, where the graph has it.
+    pub attention_mask: Option<Port>,
+    /// Positions of the new tokens, `[batch, tokens]`, where the graph has it.
+    pub position_ids: Option<Port>,
+    /// The cache, layer by layer.
+    pub layers: Vec<KvPorts>,
+    /// Element type of the cache.
+    pub kv_type: PortType,
+    /// Heads of the cache.
+    pub kv_heads: usize,
+    /// Elements of one head.
+    pub head_dim: usize,
+    /// How the cache grows.
+    pub kv_update: KvUpdate,
+    /// Logits, `[batch, tokens or 1, vocab_size]`.
+    pub logits: Port,
+    /// Whether the head is pruned: logits of the last token only.
+    pub last_logits_only: bool,
+    /// Entries of a row of logits.
+    pub vocab_size: usize,
+    /// The longest context that the model was made for.
+    pub context_length: usize,
+}
+
+impl ModelGraph {
+    /// Bytes of the cache for one position: keys and values of every layer.
+    pub const fn kv_bytes_per_token(&self) -> usize {
+        2 * self.layers.len() * self.kv_heads * self.head_dim * self.kv_type.size()
+    }
+
+    /// The name of the graph's file, for messages.
+    pub fn file_name(&self) -> String {
+        match &self.source {
+            GraphSource::File(path) => path.display().to_string(),
+            GraphSource::Embedded(_) => "embedded model.onnx".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The engines: whoever can turn a step plan into logits.
+//!
+//! An engine owns the weights and a fixed pool of KV slots, both taken once at load. It knows
+//! nothing of requests, text or time. All engines of one bundle give the same logits within the
+//! bound stated in `docs/reproducibility.md`.
+
+use crate::core::plan::{Caps, Slot, StepPlan};
+
+/// How an engine is to be loaded.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// Threads for one step, at least 1.
+    pub threads: usize,
+    /// KV slots, at least 1: as many sessions can be under way.
+    pub slots: u16,
+    /// Positions in a slot, prompt and answer together.
+    pub context_tokens: u32,
+    /// The most tokens of one row in one step.
+    pub max_chunk: u32,
+}
+
+/// Bytes, as the engine really holds them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// Weights, prepacked copies included.
+    pub weights_bytes: u64,
+    /// All KV slots.
+    pub kv_bytes: u64,
+    /// Inputs, logits and what else is kept for a step.
+    pub buffers_bytes: u64,
+}
+
+/// Which engine this is, for logs, `status` and `doctor`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineInfo {
+    /// `ort`, `tract` or `scripted`.
+    pub name: &'static str,
+    /// The version of the library behind it.
+    pub version: String,
+    /// Where that library was found, if it is loaded at run time.
+    pub library: Option<std::path::PathBuf>,
+}
+
+/// A step that did not happen; the slots of its rows hold nothing trustworthy beyond `pos`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StepError {
+    /// A [`Stopper`] ended it.
+    #[error("the step was stopped")]
+    Stopped,
+    /// The plan asks for what [`Caps`] rules out: a fault of the caller.
+    #[error("the plan does not fit the engine: {0}")]
+    Plan(String),
+    /// The engine failed.
+    #[error("the engine failed: {0}")]
+    Engine(String),
+}
+
+/// A model that cannot be loaded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// The library is not there, or too old.
+    #[error("{0}")]
+    Library(String),
+    /// The graph has something that the engine does not support.
+    #[error("{file}: {problem}")]
+    Unsupported {
+        /// The file at fault.
+        file: String,
+        /// What is not supported, and what is.
+        problem: String,
+    },
+    /// The engine's own words.
+    #[error("{file}: {problem}")]
+    Engine {
+        /// The file at fault.
+        file: String,
+        /// What went wrong.
+        problem: String,
+    },
+}
+
+/// Ends a running step from another thread; cheap to clone.
+pub trait Stop: Send + Sync {
+    /// Asks the step that runs now, if any, to end early with [`StepError::Stopped`].
+    fn stop(&self);
+}
+
+/// A model in memory that computes logits.
+pub trait Engine: Send {
+    /// What it can do.
+    fn caps(&self) -> &Caps;
+
+    /// Which engine and library it is.
+    fn info(&self) -> &EngineInfo;
+
+    /// The memory it holds.
+    fn footprint(&self) -> Footprint;
+
+    /// Runs one step. The logits asked for are then read with [`Engine::logits`].
+    ///
+    /// # Errors
+    /// [`StepError`]; the engine stays usable.
+    fn step(&mut self, plan: &StepPlan<'_>) -> Result<(), StepError>;
+
+    /// The logits of row `row` of the last successful step, `[n, vocab_size]` with n = 0, 1 or the
+    /// row's token count by its [`Want`](crate::core::plan::Want). The caller may write on them.
+    fn logits(&mut self, row: usize) -> &mut [f32];
+
+    /// Says that `slot` is no longer in use; engines may give pages back.
+    fn release(&mut self, slot: Slot);
+
+    /// A handle that ends a running step, where [`Caps::stop`] says that this is possible.
+    fn stopper(&self) -> Option<std::sync::Arc<dyn Stop>>;
+}

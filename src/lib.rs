@@ -1,0 +1,27 @@
+//! slmd: one small language model on an edge device, within a memory and a latency budget.
+//!
+//! The promise every module serves: *a prompt that slmd accepts gets one answer, by its deadline,
+//! inside the memory the board gave it, in the shape that was asked for; what cannot be served so
+//! is refused at once, with the reason.*
+//!
+//! The modules, and the direction in which they may know of each other (`tests/layering.rs` fails
+//! on any other edge):
+//!
+//! ```text
+//! cli -> supervisor -> { transport, runtime } -> { engine, text, sample, bundle, wire } -> core
+//! engine -> { kernels, bundle }      sample -> text      { cli, supervisor } -> { config, board }
+//! ```
+//!
+//! - [`core`] decides: scheduler, sessions, memory ledger. Pure state machines; time is an argument.
+//! - [`engine`] computes logits: ONNX Runtime, tract, or a script for tests.
+//! - [`text`] turns text into tokens and back; [`sample`] turns logits into tokens.
+//! - [`bundle`] is a model on disk, or embedded in the binary.
+//! - [`wire`] is what clients say and hear, and how it looks in bytes.
+//! - [`runtime`] runs the one inference thread and admits requests to it.
+//! - [`transport`] moves bytes; [`client`] is the other end of its socket, for Rust programs.
+//! - [`config`], [`supervisor`] and [`cli`] make a process of it.
+
+pub mod bundle;
+pub mod core;
+pub mod engine;
+pub mod wire;

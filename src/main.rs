@@ -1,0 +1,3 @@
+//! The `slmd` command.
+
+fn main() {}

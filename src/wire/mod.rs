@@ -1,0 +1,170 @@
+//! What clients say and hear: one domain type, with a DTO per codec.
+//!
+//! Field names are OpenAI's where they exist. Knows bytes and limits; nothing of sockets or MQTT.
+
+use crate::core::error::{ErrorCode, RejectReason};
+use crate::core::request::Priority;
+use serde_json::Value;
+
+/// Anything a client may ask of the daemon.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Answer a prompt.
+    Ask(Box<Ask>),
+    /// End a request of this connection.
+    Cancel {
+        /// The id that the client gave.
+        id: String,
+    },
+    /// What the daemon is doing.
+    Status {
+        /// Echoed in the reply.
+        id: Option<String>,
+    },
+    /// Whether the daemon can serve.
+    Health {
+        /// Echoed in the reply.
+        id: Option<String>,
+    },
+}
+
+/// One turn of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// `system`, `user`, `assistant` or `tool`.
+    pub role: String,
+    /// The text.
+    pub content: String,
+}
+
+/// The shape that an answer must have.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ResponseFormat {
+    /// Free text.
+    Text,
+    /// Any JSON object.
+    JsonObject,
+    /// JSON valid under this schema.
+    JsonSchema(Value),
+    /// One of these labels.
+    Choice(Vec<String>),
+    /// Text that matches this regular expression.
+    Regex(String),
+    /// Text of this Lark grammar.
+    Lark(String),
+}
+
+/// A prompt with everything that was asked of its answer. Absent means: the task's default, then
+/// the configuration's, then the model's.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Ask {
+    /// The client's name for the request, echoed in every reply.
+    pub id: Option<String>,
+    /// A task of the configuration or of the bundle.
+    pub task: Option<String>,
+    /// Variables of the task's template: a JSON object.
+    pub vars: Option<Value>,
+    /// One user message, or raw text where the model has no chat template.
+    pub prompt: Option<String>,
+    /// A conversation, instead of `prompt`.
+    pub messages: Vec<Message>,
+    /// The most tokens of the answer.
+    pub max_tokens: Option<u32>,
+    /// Sampling temperature; 0 is greedy.
+    pub temperature: Option<f32>,
+    /// Nucleus sampling.
+    pub top_p: Option<f32>,
+    /// Keep the k likeliest.
+    pub top_k: Option<u32>,
+    /// Keep what is at least this share as likely as the likeliest.
+    pub min_p: Option<f32>,
+    /// Divides the logits of tokens seen.
+    pub repetition_penalty: Option<f32>,
+    /// Subtracted for each time a token is in the answer.
+    pub frequency_penalty: Option<f32>,
+    /// Subtracted once if a token is in the answer.
+    pub presence_penalty: Option<f32>,
+    /// For reproducible sampling.
+    pub seed: Option<u64>,
+    /// Texts that end the answer; they are not part of it.
+    pub stop: Vec<String>,
+    /// Whether to send deltas.
+    pub stream: bool,
+    /// The shape of the answer.
+    pub response_format: Option<ResponseFormat>,
+    /// When the terminal reply is due, in milliseconds from arrival.
+    pub deadline_ms: Option<u32>,
+    /// When the first token is due, in milliseconds from arrival.
+    pub ttft_ms: Option<u32>,
+    /// Who goes first.
+    pub priority: Option<Priority>,
+    /// Serve it even if the deadline cannot be met.
+    pub best_effort: bool,
+}
+
+/// What the daemon says. Every request gets any number of deltas and exactly one other reply.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// A further piece of text.
+    Delta {
+        /// The client's id.
+        id: Option<String>,
+        /// The piece; never half a character.
+        text: String,
+    },
+    /// The answer.
+    Answer(Box<Answer>),
+    /// The refusal or failure.
+    Error {
+        /// The client's id.
+        id: Option<String>,
+        /// Why.
+        reason: RejectReason,
+    },
+    /// The answer to [`Command::Status`] and [`Command::Health`]: a JSON object.
+    Report {
+        /// The client's id.
+        id: Option<String>,
+        /// The figures.
+        body: Value,
+    },
+}
+
+impl Reply {
+    /// A refusal.
+    pub fn refuse(id: Option<String>, code: ErrorCode, message: impl Into<String>) -> Self {
+        Self::Error { id, reason: RejectReason::new(code, message) }
+    }
+
+    /// Whether this is the last reply of its request.
+    pub const fn is_terminal(&self) -> bool {
+        !matches!(self, Self::Delta { .. })
+    }
+}
+
+/// A complete answer.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Answer {
+    /// The client's id.
+    pub id: Option<String>,
+    /// The whole text, deltas included.
+    pub text: String,
+    /// OpenAI's `finish_reason`: `stop` or `length`.
+    pub finish_reason: &'static str,
+    /// The real cause: also `deadline`.
+    pub cause: &'static str,
+    /// Whether the text was cut.
+    pub truncated: bool,
+    /// Tokens of the prompt.
+    pub prompt_tokens: u32,
+    /// Tokens of the answer.
+    pub completion_tokens: u32,
+    /// Tokens of the prompt that were not computed again.
+    pub cached_tokens: u32,
+    /// Milliseconds from arrival to the first step.
+    pub queue_ms: f32,
+    /// Milliseconds from arrival to the first token.
+    pub ttft_ms: f32,
+    /// Milliseconds from arrival to the answer.
+    pub total_ms: f32,
+}
