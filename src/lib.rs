@@ -24,4 +24,6 @@
 pub mod bundle;
 pub mod core;
 pub mod engine;
+#[allow(missing_docs)]
+pub mod runtime;
 pub mod wire;
