@@ -77,7 +77,7 @@ def add_export(commands) -> None:
     p.add_argument("hf", type=Path, metavar="HF_DIR")
     p.add_argument("out", type=Path, metavar="OUT_DIR")
     p.add_argument("--name", help="name in slmd.toml (default: OUT_DIR's)")
-    p.add_argument("--precision", choices=("int4", "int8", "fp16", "fp32"), default="int4")
+    p.add_argument("--precision", choices=("int4", "int8", "fp32"), default="int4")
     p.add_argument(
         "--layout",
         choices=("genai", "transformers-js"),
@@ -89,7 +89,7 @@ def add_export(commands) -> None:
     p.add_argument("--asymmetric", action="store_true", help="weights with zero points")
     p.add_argument("--block-size", type=int, choices=(16, 32, 64, 128), default=32)
     p.add_argument("--no-fuse", action="store_true", help="leave gate and up projections apart")
-    p.add_argument("--algorithm", choices=("default", "rtn", "k_quant"), default="default")
+    p.add_argument("--algorithm", choices=("default", "rtn", "k_quant"), default="", help="how to round weights")
     p.add_argument("--mixed", default="", metavar="GROUP:TYPE", help='other bits for a group: "last_matmul:int8"')
     p.add_argument("--inline", action="store_true", help="weights inside model.onnx")
     p.add_argument("--golden-steps", type=int, default=32, metavar="N")

@@ -27,8 +27,20 @@ class Options:
     symmetric: bool = True
     block_size: int = 32
     fuse_gate_up: bool = True
-    algorithm: str = "default"  # default (round to nearest in MLAS), rtn or k_quant
+    algorithm: str = ""  # default (round to nearest in MLAS), rtn or k_quant; "" picks one that works
     mixed: str = ""  # e.g. "last_matmul:int8": groups that get other bits
+
+    def quantiser(self) -> str:
+        """The builder's `algo_config`.
+
+        In 0.18 `default` names the tied tensors wrongly in two cases, and the
+        graph does not load: 4-bit weights with zero points, and a head with
+        other bits than the body. `rtn` has neither fault.
+        """
+        if self.algorithm:
+            return self.algorithm
+        faulty = self.mixed or (self.precision == "int4" and not self.symmetric)
+        return "rtn" if faulty else "default"
 
     def extra(self, tied: bool) -> list[str]:
         """KEY=VALUE pairs for the builder."""
@@ -42,7 +54,7 @@ class Options:
                 "block_size": self.block_size,
                 "is_symmetric": self.symmetric,
                 "shared_embeddings": tied,
-                "algo_config": self.algorithm,
+                "algo_config": self.quantiser(),
             }
             if self.mixed:
                 pairs["matmul_mixed_precision"] = self.mixed
