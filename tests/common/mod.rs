@@ -20,24 +20,8 @@ pub fn model_dir(name: &str) -> Option<PathBuf> {
 
 /// The graph of a test model.
 pub fn graph(name: &str) -> Option<ModelGraph> {
-    use slmd::bundle::*;
-    let dir = model_dir(name)?;
-    let tjs = name.contains("tjs");
-    let layers = if name.contains("stories") { 5 } else { 2 };
-    let port = |n: &str, dtype| Port { name: n.into(), dtype };
-    Some(ModelGraph {
-        source: GraphSource::File(dir.join(if tjs { "onnx/model.onnx" } else { "model.onnx" })),
-        input_ids: port("input_ids", PortType::I64),
-        attention_mask: Some(port("attention_mask", PortType::I64)),
-        position_ids: tjs.then(|| port("position_ids", PortType::I64)),
-        layers: (0..layers).map(|i| KvPorts {
-            past_key: format!("past_key_values.{i}.key"), past_value: format!("past_key_values.{i}.value"),
-            present_key: format!("present.{i}.key"), present_value: format!("present.{i}.value") }).collect(),
-        kv_type: PortType::F32, kv_heads: if layers == 5 { 4 } else { 2 }, head_dim: 16,
-        kv_update: if tjs { KvUpdate::Append } else { KvUpdate::InPlace },
-        logits: port("logits", PortType::F32), last_logits_only: !tjs,
-        vocab_size: if layers == 5 { 512 } else { 300 }, context_length: 512,
-    })
+    let bundle = slmd::bundle::Bundle::open(model_dir(name)?, None).expect("a good bundle");
+    Some(bundle.graph)
 }
 
 const fn slot(index: u16) -> Slot {
