@@ -5,8 +5,7 @@
 //! bound stated in `docs/reproducibility.md`.
 
 mod memory;
-#[cfg(any())]
-mod choice;
+pub mod choice;
 #[cfg(feature = "ort")]
 pub mod ort;
 pub mod scripted;
