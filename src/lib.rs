@@ -24,4 +24,5 @@
 pub mod bundle;
 pub mod core;
 pub mod engine;
+pub mod kernels;
 pub mod wire;
