@@ -4,6 +4,9 @@
 //! nothing of requests, text or time. All engines of one bundle give the same logits within the
 //! bound stated in `docs/reproducibility.md`.
 
+#[cfg(feature = "tract")]
+pub mod tract;
+
 use crate::core::plan::{Caps, Slot, StepPlan};
 
 /// How an engine is to be loaded.

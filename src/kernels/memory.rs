@@ -49,3 +49,13 @@ pub fn trim_heap() {
         libc::malloc_trim(0);
     }
 }
+
+/// Maps a file read-only.
+///
+/// # Errors
+/// The system's error.
+pub fn map_file(file: &std::fs::File) -> std::io::Result<memmap2::Mmap> {
+    // SAFETY: models are installed by rename and never written in place, so the mapping does not
+    // change while it is read; the bundle's hashes are verified before.
+    unsafe { memmap2::Mmap::map(file) }
+}

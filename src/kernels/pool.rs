@@ -181,6 +181,22 @@ impl Pool {
     }
 }
 
+impl Pool {
+    /// Calls `job` with each chunk of `chunk` elements of `out` and its index, on all threads; a
+    /// shorter rest at the end is left alone.
+    ///
+    /// # Panics
+    /// If `chunk` is 0, or as [`Pool::run`].
+    pub fn chunks<T: Send>(&self, out: &mut [T], chunk: usize, job: impl Fn(usize, &mut [T]) + Sync) {
+        let parts = out.len() / chunk;
+        let shards = Shards::new(out);
+        self.run(parts, &|part| {
+            // SAFETY: each part has a chunk of its own.
+            job(part, unsafe { shards.range(part * chunk, chunk) });
+        });
+    }
+}
+
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
