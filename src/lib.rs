@@ -25,4 +25,6 @@ pub mod bundle;
 pub mod core;
 pub mod engine;
 pub mod kernels;
+#[allow(missing_docs)]
+pub mod runtime;
 pub mod wire;

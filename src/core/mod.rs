@@ -3,6 +3,10 @@
 //! Everything here is driven by `handle(now, input)` and `poll(now)`, so that deadlines, fairness
 //! and memory can be tested in virtual time. It must not know of engines, text or transports.
 
+pub mod cost;
 pub mod error;
+pub mod ledger;
 pub mod plan;
 pub mod request;
+pub mod scheduler;
+pub mod session;

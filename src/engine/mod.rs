@@ -4,10 +4,17 @@
 //! nothing of requests, text or time. All engines of one bundle give the same logits within the
 //! bound stated in `docs/reproducibility.md`.
 
+mod memory;
+#[cfg(any())]
+mod choice;
+#[cfg(feature = "ort")]
+pub mod ort;
+pub mod scripted;
 #[cfg(feature = "tract")]
 pub mod tract;
 
-use crate::core::plan::{Caps, Slot, StepPlan};
+use crate::core::plan::{Caps, Slot, StepPlan, Want};
+pub use memory::{ProcessMemory, f16_to_f32, process_memory};
 
 /// How an engine is to be loaded.
 #[derive(Debug, Clone)]
@@ -114,4 +121,44 @@ pub trait Engine: Send {
 
     /// A handle that ends a running step, where [`Caps::stop`] says that this is possible.
     fn stopper(&self) -> Option<std::sync::Arc<dyn Stop>>;
+}
+
+/// Refuses what `caps` rules out, in words; every engine calls it first.
+///
+/// # Errors
+/// [`StepError::Plan`].
+pub fn check_plan(caps: &Caps, plan: &StepPlan<'_>) -> Result<(), StepError> {
+    let fault = |text: String| Err(StepError::Plan(text));
+    let rows = plan.rows;
+    if rows.is_empty() || rows.len() > usize::from(caps.max_rows) {
+        return fault(format!("{} rows, between 1 and {} can run", rows.len(), caps.max_rows));
+    }
+    let multi = rows.iter().filter(|r| r.tokens.len() > 1).count();
+    if multi > usize::from(caps.multi_token_rows)
+        || (multi > 0 && multi < rows.len() && !caps.mixed)
+    {
+        return fault(format!("{multi} of {} rows with several tokens", rows.len()));
+    }
+    for (at, row) in rows.iter().enumerate() {
+        let end = u64::from(row.pos) + row.tokens.len() as u64;
+        if row.tokens.is_empty() || row.tokens.len() > caps.max_chunk as usize {
+            return fault(format!("a row of {} tokens", row.tokens.len()));
+        }
+        if end > u64::from(caps.context_tokens) {
+            return fault(format!("positions up to {end} of {}", caps.context_tokens));
+        }
+        if row.slot.index >= caps.slots {
+            return fault(format!("slot {} of {}", row.slot.index, caps.slots));
+        }
+        if let Some(token) = row.tokens.iter().find(|t| **t >= caps.vocab_size) {
+            return fault(format!("token {token} of {}", caps.vocab_size));
+        }
+        if row.want == Want::All && !caps.all_logits {
+            return fault("all logits from a model that gives the last ones".to_owned());
+        }
+        if caps.contiguous && row.slot.index != rows[0].slot.index + at as u16 {
+            return fault("slots that are not neighbours in rising order".to_owned());
+        }
+    }
+    Ok(())
 }

@@ -1,0 +1,91 @@
+//! One request on its way: queued, prefilling, decoding.
+
+use super::plan::{ModelId, Slot};
+use super::request::{Deadline, Priority, RequestId, Time};
+
+/// A request as the scheduler sees it: counts and bounds, no text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    /// The request.
+    pub id: RequestId,
+    /// The model that runs it.
+    pub model: ModelId,
+    /// Tokens of the prompt, at least 1.
+    pub prompt_tokens: u32,
+    /// The most tokens of the answer, at least 1.
+    pub max_new: u32,
+    /// Whether `max_new` is only our own limit, which may be lowered to meet the deadline.
+    pub flexible: bool,
+    /// Who goes first.
+    pub priority: Priority,
+    /// The bounds to meet.
+    pub deadline: Deadline,
+    /// When it arrived.
+    pub arrived: Time,
+}
+
+/// Where a session stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Without a slot.
+    Queued,
+    /// The prompt is being fed.
+    Prefill,
+    /// The answer grows.
+    Decode,
+}
+
+/// A request that was admitted.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) ticket: Ticket,
+    pub(super) slot: Option<Slot>,
+    /// Tokens in the KV cache.
+    pub(super) fed: u32,
+    /// Tokens of prompt and answer.
+    pub(super) known: u32,
+    /// Tokens in the step that runs now.
+    pub(super) running: u32,
+    /// The number of the last step that it was part of.
+    pub(super) last_step: u64,
+}
+
+impl Session {
+    pub(super) const fn new(ticket: Ticket) -> Self {
+        Self { ticket, slot: None, fed: 0, known: ticket.prompt_tokens, running: 0, last_step: 0 }
+    }
+
+    /// Where it stands.
+    pub const fn phase(&self) -> Phase {
+        match self.slot {
+            None => Phase::Queued,
+            Some(_) if self.fed < self.ticket.prompt_tokens => Phase::Prefill,
+            Some(_) => Phase::Decode,
+        }
+    }
+
+    /// Tokens to feed before the next logits.
+    pub const fn pending(&self) -> u32 {
+        self.known - self.fed
+    }
+
+    /// Tokens of the answer so far.
+    pub const fn generated(&self) -> u32 {
+        self.known - self.ticket.prompt_tokens
+    }
+
+    /// Tokens of the answer still to come, at most.
+    pub const fn to_come(&self) -> u32 {
+        self.ticket.max_new.saturating_sub(self.generated())
+    }
+
+    /// Whether it was promised its deadline.
+    pub const fn is_promised(&self) -> bool {
+        !self.ticket.deadline.best_effort
+    }
+
+    /// The order of service where time is short: by deadline, then by arrival.
+    pub(super) const fn due(&self) -> (Time, RequestId) {
+        (self.ticket.deadline.answer, self.ticket.id)
+    }
+}
