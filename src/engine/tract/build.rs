@@ -5,14 +5,14 @@ use std::sync::Arc;
 use tract_onnx::Onnx;
 use tract_onnx::tract_core::ops::array::Gather;
 use tract_onnx::tract_core::ops::konst::Const;
+use tract_onnx::tract_core::plan::SimpleState;
 use tract_onnx::tract_hir::infer::{InferenceModelExt, InferenceOp};
 use tract_onnx::tract_hir::internal::*;
 
 use super::lower::Lowered;
 
 /// A session: the plan, and the state of our attention operators.
-pub(super) type Session =
-    tract_onnx::tract_core::plan::SimpleState<TypedFact, Box<dyn TypedOp>>;
+pub(super) type Session = SimpleState<TypedFact, Box<dyn TypedOp>>;
 
 /// Parses, types and optimises; returns the session.
 ///

@@ -18,7 +18,7 @@ use crate::core::plan::{
     Caps, MAX_ROWS, Rollback, Row, Shapes, Slot, StepPlan, StopGrain, Want,
 };
 use crate::engine::{
-    Engine, EngineInfo, EngineOptions, Footprint, LoadError, StepError, Stop,
+    Engine, EngineInfo, EngineOptions, Footprint, LoadError, StepError, Stop, check_plan,
 };
 use crate::kernels::pool::Pool;
 use crate::kernels::{Isa, map_file, trim_heap};
@@ -132,42 +132,20 @@ impl TractEngine {
         }
     }
 
-    /// Refuses what [`Caps`] rules out.
-    fn check(&self, plan: &StepPlan<'_>) -> Result<(), String> {
-        let caps = &self.caps;
-        let rows = plan.rows;
-        if rows.is_empty() || rows.len() > usize::from(caps.max_rows) {
-            return Err(format!("{} rows, at most {}", rows.len(), caps.max_rows));
-        }
-        if rows.iter().filter(|row| row.tokens.len() > 1).count()
-            > usize::from(caps.multi_token_rows)
-        {
-            return Err("more than one row of several tokens".to_owned());
-        }
-        for (index, row) in rows.iter().enumerate() {
-            let (slot, tokens) = (row.slot.index, row.tokens.len() as u64);
-            if slot >= caps.slots {
-                return Err(format!("slot {slot} of {}", caps.slots));
+    /// Refuses what [`Caps`] rules out, and what would read keys that are not there.
+    fn check(&self, plan: &StepPlan<'_>) -> Result<(), StepError> {
+        check_plan(&self.caps, plan)?;
+        for (at, row) in plan.rows.iter().enumerate() {
+            if plan.rows[..at].iter().any(|other| other.slot.index == row.slot.index) {
+                return Err(StepError::Plan(format!("slot {} twice", row.slot.index)));
             }
-            if rows[..index].iter().any(|other| other.slot.index == slot) {
-                return Err(format!("slot {slot} twice"));
-            }
-            if tokens == 0 || tokens > u64::from(caps.max_chunk) {
-                return Err(format!("a row of {tokens} tokens, at most {}", caps.max_chunk));
-            }
-            if u64::from(row.pos) + tokens > u64::from(caps.context_tokens) {
-                let end = u64::from(row.pos) + tokens;
-                return Err(format!("position {end} in a context of {}", caps.context_tokens));
-            }
-            if let Some(token) = row.tokens.iter().find(|token| **token >= caps.vocab_size) {
-                return Err(format!("token {token} in a vocabulary of {}", caps.vocab_size));
-            }
-            if row.want == Want::All && !caps.all_logits {
-                return Err("logits of every token from a pruned head".to_owned());
-            }
-            let have = self.appended.get(usize::from(slot)).and_then(|kv| kv.first());
-            if !self.appended.is_empty() && have.map_or(0, |kv| kv.shape()[2]) < row.pos as usize {
-                return Err(format!("slot {slot} does not reach position {}", row.pos));
+            let slot = usize::from(row.slot.index);
+            if let Some(kv) = self.appended.get(slot) {
+                let have = kv.first().map_or(0, |keys| keys.shape()[2]);
+                if have < row.pos as usize {
+                    let what = format!("slot {slot} has {have} positions, not {}", row.pos);
+                    return Err(StepError::Plan(what));
+                }
             }
         }
         Ok(())
@@ -292,7 +270,7 @@ impl Engine for TractEngine {
     }
 
     fn step(&mut self, plan: &StepPlan<'_>) -> Result<(), StepError> {
-        self.check(plan).map_err(StepError::Plan)?;
+        self.check(plan)?;
         self.spans.clear();
         self.stopper.begin();
         let result = self.run(plan.rows);
