@@ -24,8 +24,8 @@
 pub mod bundle;
 pub mod core;
 pub mod engine;
+pub mod kernels;
+pub mod runtime;
 pub mod sample;
 pub mod text;
-#[allow(missing_docs)]
-pub mod runtime;
 pub mod wire;

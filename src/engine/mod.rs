@@ -9,6 +9,8 @@ pub mod choice;
 #[cfg(feature = "ort")]
 pub mod ort;
 pub mod scripted;
+#[cfg(feature = "tract")]
+pub mod tract;
 
 use crate::core::plan::{Caps, Slot, StepPlan, Want};
 pub use memory::{ProcessMemory, f16_to_f32, process_memory};
