@@ -1,20 +1,71 @@
 //! What clients say and hear: one domain type, with a DTO per codec.
 //!
 //! Field names are OpenAI's where they exist. Knows bytes and limits; nothing of sockets or MQTT.
+//! [`json`] and [`frame`] are the codecs, [`framer`] cuts a byte stream into their messages, and
+//! what a request may hold at all is checked in one place for both: [`Ask::validate`].
+
+pub mod frame;
+pub mod framer;
+pub mod json;
+pub mod limits;
+
+mod fields;
+mod frame_convert;
+mod json_out;
+mod validate;
 
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::request::Priority;
 use serde_json::Value;
+
+/// How messages look on a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// One JSON object on each line.
+    JsonLines,
+    /// [`frame`]: postcard in COBS, each frame ended by a zero byte.
+    Postcard,
+}
+
+/// A message that is not a command, with the id if it could be read all the same.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Malformed {
+    /// The client's id.
+    pub id: Option<String>,
+    /// What is wrong.
+    pub reason: RejectReason,
+}
+
+impl Malformed {
+    pub(crate) fn bad(id: Option<String>, message: impl Into<String>) -> Self {
+        Self { id, reason: RejectReason::new(ErrorCode::BadRequest, message) }
+    }
+}
+
+impl From<Malformed> for Reply {
+    fn from(malformed: Malformed) -> Self {
+        Self::Error { id: malformed.id, reason: malformed.reason }
+    }
+}
 
 /// Anything a client may ask of the daemon.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     /// Answer a prompt.
     Ask(Box<Ask>),
-    /// End a request of this connection.
+    /// End a request of this connection. Has no reply of its own: the request answers `cancelled`,
+    /// and if there is none of that id (any more), nothing happens.
     Cancel {
         /// The id that the client gave.
         id: String,
+    },
+    /// End any request, by the number that `status` shows; for root and the daemon's own user.
+    CancelNumber {
+        /// Echoed in the reply.
+        id: Option<String>,
+        /// The number.
+        request: u64,
     },
     /// What the daemon is doing.
     Status {
@@ -121,7 +172,8 @@ pub enum Reply {
         /// Why.
         reason: RejectReason,
     },
-    /// The answer to [`Command::Status`] and [`Command::Health`]: a JSON object.
+    /// The answer to [`Command::Status`], [`Command::Health`] and [`Command::CancelNumber`]: a
+    /// JSON object.
     Report {
         /// The client's id.
         id: Option<String>,
@@ -134,6 +186,16 @@ impl Reply {
     /// A refusal.
     pub fn refuse(id: Option<String>, code: ErrorCode, message: impl Into<String>) -> Self {
         Self::Error { id, reason: RejectReason::new(code, message) }
+    }
+
+    /// The client's id of the request that this belongs to.
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Self::Delta { id, .. } | Self::Error { id, .. } | Self::Report { id, .. } => {
+                id.as_deref()
+            }
+            Self::Answer(answer) => answer.id.as_deref(),
+        }
     }
 
     /// Whether this is the last reply of its request.

@@ -1,0 +1,332 @@
+//! Writing JSON lines, and the clients' side of reading them.
+
+use super::fields::{bad, read_object};
+use super::{Answer, Ask, Command, Malformed, Message, Reply, ResponseFormat};
+use crate::core::error::{ErrorCode, RejectReason};
+use crate::core::request::StopReason;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// Appends a reply and a line feed.
+pub fn write_reply(reply: &Reply, out: &mut Vec<u8>) {
+    match reply {
+        Reply::Delta { id, text } => line(out, &DeltaDto { id: id.as_deref(), delta: text }),
+        Reply::Answer(answer) => line(out, &AnswerDto::from(&**answer)),
+        Reply::Error { id, reason } => {
+            line(out, &ErrorDto { id: id.as_deref(), status: "error", error: reason.into() });
+        }
+        Reply::Report { id, body } => {
+            line(out, &ReportDto { id: id.as_deref(), status: "ok", report: body });
+        }
+    }
+}
+
+/// Appends a command and a line feed.
+pub fn write_command(command: &Command, out: &mut Vec<u8>) {
+    match command {
+        Command::Ask(ask) => line(out, &AskDto::from(&**ask)),
+        Command::Cancel { id } => line(out, &json!({"op": "cancel", "id": id})),
+        Command::CancelNumber { id, request } => {
+            line(out, &json!({"op": "cancel", "id": id, "request": request}));
+        }
+        Command::Status { id } => line(out, &json!({"op": "status", "id": id})),
+        Command::Health { id } => line(out, &json!({"op": "health", "id": id})),
+    }
+}
+
+fn line(out: &mut Vec<u8>, dto: &impl Serialize) {
+    serde_json::to_writer(&mut *out, dto)
+        .expect("a DTO has string keys, and a Vec takes all bytes");
+    out.push(b'\n');
+}
+
+#[derive(Serialize)]
+struct DeltaDto<'a> {
+    id: Option<&'a str>,
+    delta: &'a str,
+}
+
+#[derive(Serialize)]
+struct ReportDto<'a> {
+    id: Option<&'a str>,
+    status: &'static str,
+    report: &'a Value,
+}
+
+#[derive(Serialize)]
+struct ErrorDto<'a> {
+    id: Option<&'a str>,
+    status: &'static str,
+    error: ReasonDto<'a>,
+}
+
+#[derive(Serialize)]
+struct ReasonDto<'a> {
+    code: &'static str,
+    message: &'a str,
+    retryable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens_that_fit: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    needs_ms: Option<u32>,
+}
+
+impl<'a> From<&'a RejectReason> for ReasonDto<'a> {
+    fn from(reason: &'a RejectReason) -> Self {
+        Self {
+            code: reason.code(),
+            message: &reason.message,
+            retryable: reason.code.retryable(),
+            max_tokens_that_fit: reason.max_tokens_that_fit,
+            needs_ms: reason.needs_ms,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct AnswerDto<'a> {
+    id: Option<&'a str>,
+    status: &'static str,
+    text: &'a str,
+    finish_reason: &'a str,
+    cause: &'a str,
+    truncated: bool,
+    usage: UsageDto,
+    timings: TimingsDto,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+struct UsageDto {
+    prompt_tokens: u32,
+    completion_tokens: u32,
+    #[serde(default)]
+    prompt_tokens_details: DetailsDto,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+struct DetailsDto {
+    #[serde(default)]
+    cached_tokens: u32,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+struct TimingsDto {
+    queue_ms: f32,
+    ttft_ms: f32,
+    total_ms: f32,
+}
+
+impl<'a> From<&'a Answer> for AnswerDto<'a> {
+    fn from(answer: &'a Answer) -> Self {
+        Self {
+            id: answer.id.as_deref(),
+            status: "ok",
+            text: &answer.text,
+            finish_reason: answer.finish_reason,
+            cause: answer.cause,
+            truncated: answer.truncated,
+            usage: UsageDto {
+                prompt_tokens: answer.prompt_tokens,
+                completion_tokens: answer.completion_tokens,
+                prompt_tokens_details: DetailsDto { cached_tokens: answer.cached_tokens },
+            },
+            timings: TimingsDto {
+                queue_ms: answer.queue_ms,
+                ttft_ms: answer.ttft_ms,
+                total_ms: answer.total_ms,
+            },
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct AskDto<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vars: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    messages: Vec<MessageDto<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_k: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min_p: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repetition_penalty: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frequency_penalty: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    presence_penalty: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    stop: &'a [String],
+    #[serde(skip_serializing_if = "is_false")]
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline_ms: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttft_ms: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<&'static str>,
+    #[serde(skip_serializing_if = "is_false")]
+    best_effort: bool,
+}
+
+#[derive(Serialize)]
+struct MessageDto<'a> {
+    role: &'a str,
+    content: &'a str,
+}
+
+fn is_false(b: &bool) -> bool {
+    !b
+}
+
+impl<'a> From<&'a Ask> for AskDto<'a> {
+    fn from(ask: &'a Ask) -> Self {
+        let message = |m: &'a Message| MessageDto { role: &m.role, content: &m.content };
+        Self {
+            id: ask.id.as_deref(),
+            task: ask.task.as_deref(),
+            vars: ask.vars.as_ref(),
+            prompt: ask.prompt.as_deref(),
+            messages: ask.messages.iter().map(message).collect(),
+            max_tokens: ask.max_tokens,
+            temperature: ask.temperature,
+            top_p: ask.top_p,
+            top_k: ask.top_k,
+            min_p: ask.min_p,
+            repetition_penalty: ask.repetition_penalty,
+            frequency_penalty: ask.frequency_penalty,
+            presence_penalty: ask.presence_penalty,
+            seed: ask.seed,
+            stop: &ask.stop,
+            stream: ask.stream,
+            response_format: ask.response_format.as_ref().map(format_value),
+            deadline_ms: ask.deadline_ms,
+            ttft_ms: ask.ttft_ms,
+            priority: ask.priority.map(crate::core::request::Priority::name),
+            best_effort: ask.best_effort,
+        }
+    }
+}
+
+fn format_value(format: &ResponseFormat) -> Value {
+    match format {
+        ResponseFormat::Text => json!({"type": "text"}),
+        ResponseFormat::JsonObject => json!({"type": "json_object"}),
+        ResponseFormat::JsonSchema(schema) => json!({"type": "json_schema", "schema": schema}),
+        ResponseFormat::Choice(choices) => json!({"type": "choice", "choices": choices}),
+        ResponseFormat::Regex(regex) => json!({"type": "regex", "regex": regex}),
+        ResponseFormat::Lark(lark) => json!({"type": "lark", "lark": lark}),
+    }
+}
+
+/// Reads a reply from one line; fields that this version does not know are skipped, so that an old
+/// client can talk to a new daemon.
+///
+/// # Errors
+/// If the line is no reply.
+pub fn parse_reply(line: &[u8]) -> Result<Reply, Malformed> {
+    let map = read_object(line)?;
+    let id = super::fields::id_of(&map);
+    let dto: ReplyDto = serde_json::from_value(Value::Object(map))
+        .map_err(|e| Malformed::bad(id.clone(), format!("not a reply of slmd: {e}")))?;
+    dto.into_reply().map_err(|reason| Malformed { id, reason })
+}
+
+#[derive(Deserialize)]
+struct ReplyDto {
+    id: Option<String>,
+    delta: Option<String>,
+    error: Option<ReasonIn>,
+    report: Option<Value>,
+    text: Option<String>,
+    #[serde(default)]
+    finish_reason: String,
+    #[serde(default)]
+    cause: String,
+    #[serde(default)]
+    truncated: bool,
+    #[serde(default)]
+    usage: UsageDto,
+    #[serde(default)]
+    timings: TimingsDto,
+}
+
+#[derive(Deserialize)]
+struct ReasonIn {
+    code: String,
+    message: String,
+    max_tokens_that_fit: Option<u32>,
+    needs_ms: Option<u32>,
+}
+
+impl ReplyDto {
+    fn into_reply(self) -> Result<Reply, RejectReason> {
+        let id = self.id;
+        match (self.delta, self.error, self.report, self.text) {
+            (Some(text), ..) => Ok(Reply::Delta { id, text }),
+            (_, Some(error), ..) => Ok(Reply::Error { id, reason: error.into_reason() }),
+            (.., Some(body), _) => Ok(Reply::Report { id, body }),
+            (.., Some(text)) => Ok(Reply::Answer(Box::new(Answer {
+                id,
+                text,
+                finish_reason: known_finish(&self.finish_reason),
+                cause: known_cause(&self.cause),
+                truncated: self.truncated,
+                prompt_tokens: self.usage.prompt_tokens,
+                completion_tokens: self.usage.completion_tokens,
+                cached_tokens: self.usage.prompt_tokens_details.cached_tokens,
+                queue_ms: self.timings.queue_ms,
+                ttft_ms: self.timings.ttft_ms,
+                total_ms: self.timings.total_ms,
+            }))),
+            _ => Err(bad("a reply has a `delta`, a `text`, a `report` or an `error`")),
+        }
+    }
+}
+
+impl ReasonIn {
+    fn into_reason(self) -> RejectReason {
+        RejectReason {
+            max_tokens_that_fit: self.max_tokens_that_fit,
+            needs_ms: self.needs_ms,
+            ..known_reason(&self.code, self.message)
+        }
+    }
+}
+
+/// A reason whose code may be newer than this client: then `internal`, with the code in the text.
+pub(super) fn known_reason(code: &str, message: String) -> RejectReason {
+    match ErrorCode::from_code(code) {
+        Some(code) => RejectReason::new(code, message),
+        None => RejectReason::new(ErrorCode::Internal, format!("{code}: {message}")),
+    }
+}
+
+pub(super) fn known_finish(name: &str) -> &'static str {
+    ["stop", "length", "tool_calls"].into_iter().find(|n| *n == name).unwrap_or("unknown")
+}
+
+pub(super) fn known_cause(name: &str) -> &'static str {
+    use StopReason::{Cancelled, Deadline, Failed, Length, ShuttingDown, Stop};
+    [Stop, Length, Deadline, Cancelled, ShuttingDown, Failed]
+        .into_iter()
+        .map(StopReason::cause)
+        .find(|n| *n == name)
+        .unwrap_or("unknown")
+}

@@ -1,0 +1,121 @@
+use super::*;
+use serde_json::json;
+
+fn refused(line: &str) -> (Option<String>, String) {
+    let e = parse_command(line.as_bytes()).expect_err(line);
+    assert_eq!(e.reason.code(), "bad_request");
+    (e.id, e.reason.message)
+}
+
+fn parsed(value: Value) -> Ask {
+    match parse_command(value.to_string().as_bytes()) {
+        Ok(Command::Ask(ask)) => *ask,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_readmes_request_reads() {
+    let ask = parsed(json!({"id": "7", "task": "vehicle", "prompt": "warmer in the back",
+        "deadline_ms": 800, "stop": "\n", "top_p": null}));
+    assert_eq!(ask.id.as_deref(), Some("7"));
+    assert_eq!((ask.deadline_ms, ask.top_p), (Some(800), None));
+    assert_eq!(ask.stop, ["\n"]);
+}
+
+#[test]
+fn each_complaint_names_its_field() {
+    for (body, says) in [
+        (r#""max_tokens":0"#, "`max_tokens` must be at least 1"),
+        (r#""max_tokens":1.5"#, "`max_tokens` must be a whole number, 0 or more, not 1.5"),
+        (r#""max_tokens":-1"#, "`max_tokens` must be a whole number"),
+        (r#""max_tokens":5000000000"#, "`max_tokens` must be at most 4294967295"),
+        (r#""temperature":"hot""#, "`temperature` must be a number, not \"hot\""),
+        (r#""temperature":11"#, "`temperature` must be between 0 and 10, not 11"),
+        (r#""temperature":1e60"#, "`temperature` must be between"),
+        (r#""top_p":0"#, "`top_p` must be above 0"),
+        (r#""stop":["a",""]"#, "`stop[1]` must not be empty"),
+        (r#""stop":["a",1]"#, "`stop[1]` must be a string"),
+        (r#""deadline_ms":0"#, "`deadline_ms` must be at least 1"),
+        (r#""priority":"high""#, "`priority` must be urgent, normal or background, not \"high\""),
+        (r#""stream":1"#, "`stream` must be true or false, not 1"),
+        (r#""vars":[]"#, "`vars` must be a JSON object"),
+        (r#""n":2"#, "`n` is not supported; one request has one answer"),
+        (r#""logit_bias":{}"#, "`logit_bias` is not supported"),
+        (r#""tools":[]"#, "`tools` is not supported"),
+        (r#""logprobs":true"#, "`logprobs` is not supported"),
+        (r#""max_token":5"#, "unknown field `max_token`"),
+        (r#""messages":[]"#, "`messages` must hold at least one turn"),
+        (r#""messages":[{"role":"user","content":"x"}]"#, "not both"),
+        (r#""messages":[{"role":"user"}]"#, "`messages[0].content` is missing"),
+        (r#""messages":[{"role":"user","content":[]}]"#, "`messages[0].content` must be a string"),
+        (r#""messages":[7]"#, "`messages[0]` must be an object, not 7"),
+        (r#""response_format":{"type":"xml"}"#, "`response_format.type` must be text"),
+        (r#""response_format":{}"#, "`response_format.type` is missing"),
+        (r#""response_format":{"type":"text","x":1}"#, "unknown field `response_format.x`"),
+        (r#""response_format":{"type":"choice"}"#, "`response_format.choices` is missing"),
+        (r#""response_format":{"type":"choice","choices":[1]}"#, "choices[0]` must be a string"),
+        (r#""response_format":{"type":"json_schema"}"#, "`response_format.schema` is missing"),
+        (r#""prompt":"again""#, "field `prompt` appears twice"),
+        (r#""op":"sing""#, "`op` must be ask, cancel, status or health"),
+    ] {
+        let (id, message) = refused(&format!(r#"{{"id":"7","prompt":"x",{body}}}"#));
+        assert_eq!(id.as_deref(), Some("7"), "{body}");
+        assert!(message.contains(says), "{body}: {message}");
+    }
+}
+
+#[test]
+fn the_id_comes_back_from_broken_lines_if_it_was_read_before_the_fault() {
+    let broken = [r#"{"id":"7","prompt":"#, r#"{"id":"7"} {}"#, r#"{"id":"7","a":nul}"#];
+    for line in broken {
+        assert_eq!(refused(line).0.as_deref(), Some("7"), "{line}");
+    }
+    assert_eq!(refused(r#"{"prompt":,"id":"7"}"#).0, None);
+    assert_eq!(refused(r#"{"id":7,"prompt":"x"}"#).0.as_deref(), Some("7"));
+    let e = parse_command(b"{\"id\":\"7\",\"prompt\":\"\xff\"}").expect_err("not UTF-8");
+    assert_eq!(e.id.as_deref(), Some("7"));
+    assert!(e.reason.message.contains("not UTF-8 from byte 20"), "{e}");
+    let long = format!(r#"{{"id":"{}","prompt":"x"}}"#, "x".repeat(1000));
+    assert_eq!(refused(&long).0, None);
+}
+
+#[test]
+fn what_is_no_object_is_told_so() {
+    for line in ["[]", "7", "\"x\"", "nonsense"] {
+        assert!(refused(line).1.starts_with("not a JSON object"), "{line}");
+    }
+    assert!(refused(r#"{"id":"7""#).1.contains("whole, on one line"));
+    let deep = format!(r#"{{"vars":{}"#, "[".repeat(100_000));
+    assert!(refused(&deep).1.contains("more than 127 levels"));
+}
+
+#[test]
+fn formats_read_in_both_of_openais_spellings() {
+    let schema = json!({"type": "object"});
+    for format in [
+        json!({"type": "json_schema", "schema": schema}),
+        json!({"type": "json_schema", "json_schema": {"name": "x", "strict": true,
+            "schema": schema}}),
+    ] {
+        let ask = parsed(json!({"prompt": "x", "response_format": format}));
+        assert_eq!(ask.response_format, Some(ResponseFormat::JsonSchema(schema.clone())));
+    }
+    let both = json!({"prompt": "x", "response_format":
+        {"type": "json_schema", "schema": {}, "json_schema": {"schema": {}}}});
+    assert!(refused(&both.to_string()).1.contains("not both"));
+}
+
+#[test]
+fn operations_read() {
+    let read = |line: &str| parse_command(line.as_bytes()).expect(line);
+    assert_eq!(read(r#"{"op":"cancel","id":"7"}"#), Command::Cancel { id: "7".into() });
+    assert_eq!(
+        read(r#"{"op":"cancel","request":9}"#),
+        Command::CancelNumber { id: None, request: 9 }
+    );
+    assert_eq!(read(r#"{"op":"status"}"#), Command::Status { id: None });
+    assert_eq!(read(r#"{"op":"health","id":"h"}"#), Command::Health { id: Some("h".into()) });
+    assert!(refused(r#"{"op":"cancel"}"#).1.contains("needs the `id`"));
+    assert!(refused(r#"{"op":"status","prompt":"x"}"#).1.contains("unknown field `prompt`"));
+}
