@@ -26,4 +26,5 @@ pub mod core;
 pub mod engine;
 #[allow(missing_docs)]
 pub mod runtime;
+pub mod transport;
 pub mod wire;
