@@ -1,8 +1,8 @@
 //! Who may talk to the socket, as real peers of other users. Needs root; passes by otherwise.
 
-mod common;
+mod fake_daemon;
 
-use common::{Daemon, Lines};
+use fake_daemon::{Daemon, Lines};
 use serde_json::Value;
 use slmd::client::{Client, ClientError};
 use slmd::transport::access::Access;

@@ -1,8 +1,8 @@
 //! The socket as clients meet it: real sockets, a fake service behind them.
 
-mod common;
+mod fake_daemon;
 
-use common::{Daemon, Lines, eventually};
+use fake_daemon::{Daemon, Lines, eventually};
 use serde_json::{Value, json};
 use slmd::client::{Client, ClientError};
 use slmd::transport::listen::{ListenError, Listener};

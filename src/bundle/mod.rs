@@ -1,7 +1,29 @@
 //! A model on disk, or embedded in the binary: its layouts, its manifest, its graph's ports.
 //!
-//! Knows files and formats; nothing of engines, which read [`ModelGraph`] and the files it names.
+//! Knows files and formats; nothing of engines, which read [`ModelGraph`] and the files it names,
+//! nor of tokenizers, which `text` builds from [`TextFiles`]. No bytes in any file make it panic.
 
+mod configs;
+mod error;
+mod external;
+pub mod files;
+mod generation;
 mod graph;
+mod layout;
+mod manifest;
+mod map;
+mod onnx;
+mod open;
+mod ports;
+pub mod task;
+mod text_files;
 
+pub use error::{BundleError, line_column};
+pub use files::EmbeddedFile;
+pub use generation::{Generation, SamplingDefaults};
 pub use graph::{GraphSource, KvPorts, KvUpdate, ModelGraph, Port, PortType};
+pub use layout::{Layout, VARIANTS};
+pub use manifest::Golden;
+pub use open::Bundle;
+pub use task::{Output, OutputSpec, PriorityName, Task, TaskError, TaskSpec};
+pub use text_files::TextFiles;

@@ -29,6 +29,11 @@ impl Costs {
         from_us(self.decode_us)
     }
 
+    /// The cost of each further token of a step.
+    pub fn token(&self) -> Duration {
+        from_us(self.token_us)
+    }
+
     /// The price of feeding `prompt` tokens in chunks of `chunk` and then `new` tokens one by one.
     pub fn price(&self, prompt: u32, chunk: u32, new: u32) -> Duration {
         let chunks = f64::from(prompt.div_ceil(chunk.max(1)));

@@ -102,7 +102,8 @@ pub struct RejectReason {
     pub code: ErrorCode,
     /// For people: what is wrong and what to do about it.
     pub message: String,
-    /// How many prompt plus answer tokens would fit, where that is the problem.
+    /// How many tokens would fit, where that is the problem: of the answer, or of the prompt if
+    /// that alone is too long.
     pub max_tokens_that_fit: Option<u32>,
     /// How many milliseconds the request would need, where that is the problem.
     pub needs_ms: Option<u32>,

@@ -3,21 +3,28 @@
 //! The caller says what happened ([`Scheduler::handle`]) and asks what to do
 //! ([`Scheduler::poll`]); between two steps of the engine nothing else changes state.
 //!
-//! Policy: the highest priority first; within it, sessions take turns step by step as long as
-//! every promise would still be kept, and run by earliest deadline as soon as one would not
-//! (EDF is optimal for one preemptible resource: Liu and Layland 1973, Dertouzos 1974).
+//! Policy: while every promise would still be kept if anything at all ran next, the highest priority
+//! goes first and its sessions take turns step by step. As soon as that is not so, sessions with a
+//! promise run by earliest deadline, which is optimal for one preemptible resource (Liu and Layland
+//! 1973, Dertouzos 1974); rank by priority would break promises when a slot becomes free early. A
+//! slot is kept until its session ends, but a best-effort session may lose it and is computed anew.
 
 use super::cost::Costs;
 use super::error::{ErrorCode, RejectReason};
 use super::ledger::Ledger;
 use super::plan::{Caps, MAX_ROWS, ModelId, Slot};
-use super::request::{Priority, RequestId, StopReason, Time};
+use super::request::{RequestId, StopReason, Time};
 use super::session::{Phase, Session, Ticket};
 use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Predictions are stretched by this before they are promised.
 const MARGIN_PERCENT: u32 = 110;
+
+/// The most sessions, running and waiting, over all models.
+pub const MAX_SESSIONS: usize = 256;
+/// The most models.
+pub const MAX_MODELS: usize = 4;
 
 /// A model as the scheduler sees it.
 #[derive(Debug, Clone)]
@@ -219,7 +226,8 @@ impl Scheduler {
         self.check_memory(ticket)?;
         let (_, waiting) = self.load();
         let free = self.model(ticket.model).ledger.free();
-        if waiting >= self.limits.queue + free {
+        let full = self.sessions.len() + 1 >= MAX_SESSIONS;
+        if waiting >= self.limits.queue + free || full {
             let message = format!("{waiting} requests wait already, and that is the limit");
             return Err(RejectReason::new(ErrorCode::Busy, message));
         }
@@ -245,7 +253,7 @@ impl Scheduler {
     }
 
     fn check_time(&self, now: Time, ticket: &mut Ticket) -> Result<(), RejectReason> {
-        if ticket.deadline.best_effort || self.keeps_promises(now, Some(ticket)) {
+        if ticket.deadline.best_effort || self.keeps_promises(now, Some(ticket), None) {
             return Ok(());
         }
         let asked = ticket.max_new;
@@ -253,7 +261,7 @@ impl Scheduler {
             let (mut fits, mut too_many) = (0, asked);
             while too_many - fits > 1 {
                 ticket.max_new = fits + (too_many - fits) / 2;
-                if self.keeps_promises(now, Some(ticket)) {
+                if self.keeps_promises(now, Some(ticket), None) {
                     fits = ticket.max_new;
                 } else {
                     too_many = ticket.max_new;
@@ -271,7 +279,7 @@ impl Scheduler {
         let ahead: Duration = self
             .sessions
             .iter()
-            .filter(|s| s.rank() < Session::new(*ticket).rank() && !s.ticket.deadline.best_effort)
+            .filter(|s| s.due() < Session::new(*ticket).due() && s.is_promised())
             .map(|s| self.remaining(s))
             .sum();
         let needs = ahead + self.remaining(&Session::new(*ticket));
@@ -284,24 +292,42 @@ impl Scheduler {
         reason
     }
 
-    /// Whether every session (and `newcomer`) that was promised its deadline would meet it, if all
-    /// ran in the order of service from `now` on, each to its full length.
-    fn keeps_promises(&self, now: Time, newcomer: Option<&Ticket>) -> bool {
+    /// Whether every session (and `newcomer`) that was promised its deadline would meet it, if from
+    /// `now` on they ran by earliest deadline, each to its full length, as slots become free;
+    /// `seated` counts as holding a slot.
+    fn keeps_promises(
+        &self,
+        now: Time,
+        newcomer: Option<&Ticket>,
+        seated: Option<RequestId>,
+    ) -> bool {
         let newcomer = newcomer.map(|t| Session::new(*t));
-        let mut order: heapless::Vec<&Session, 256> = heapless::Vec::new();
+        let holds = |s: &Session| s.slot.is_some() || seated == Some(s.ticket.id);
+        let mut order: heapless::Vec<&Session, MAX_SESSIONS> = heapless::Vec::new();
+        let mut free: heapless::Vec<usize, MAX_MODELS> =
+            self.models.iter().map(|m| usize::from(m.caps.slots)).collect();
         for session in self.sessions.iter().chain(newcomer.as_ref()) {
-            if !session.ticket.deadline.best_effort && order.push(session).is_err() {
-                return false;
+            if session.is_promised() {
+                let model = usize::from(session.ticket.model.0);
+                free[model] = free[model].saturating_sub(usize::from(holds(session)));
+                order.push(session).expect("admission keeps to MAX_SESSIONS");
             }
         }
-        order.sort_unstable_by_key(|s| s.rank());
+        order.sort_unstable_by_key(|s| s.due());
         let mut clock = now;
-        order.iter().all(|session| {
+        while !order.is_empty() {
+            let starts = |s: &&Session| holds(s) || free[usize::from(s.ticket.model.0)] > 0;
+            let at = order.iter().position(starts).unwrap_or(0);
+            let session = order.remove(at);
             let first = clock.after(self.until_first_token(session));
             clock = clock.after(self.remaining(session));
-            let on_time = session.ticket.deadline.first_token.is_none_or(|bound| first <= bound);
-            (on_time || session.generated() > 0) && clock <= session.ticket.deadline.answer
-        })
+            let bound = session.ticket.deadline.first_token.filter(|_| session.generated() == 0);
+            if clock > session.ticket.deadline.answer || bound.is_some_and(|b| first > b) {
+                return false;
+            }
+            free[usize::from(session.ticket.model.0)] += usize::from(holds(session));
+        }
+        true
     }
 
     fn remaining(&self, session: &Session) -> Duration {
@@ -378,11 +404,18 @@ impl Scheduler {
     }
 
     fn plan_step(&mut self, now: Time) -> Option<Step> {
-        let leader = self.pick(now)?;
+        let relaxed = self.keeps_promises(now.after(self.limits.max_step), None, None);
+        let leader = match relaxed {
+            true => self.pick_in_turn(now).or_else(|| self.pick_earliest()),
+            false => self.pick_earliest().or_else(|| self.pick_in_turn(now)),
+        }?;
         self.seat(leader);
         self.steps += 1;
+        let decode = self.model(self.sessions[leader].ticket.model).costs.decode();
+        let company = relaxed || self.keeps_promises(now.after(decode), None, None);
+        let most = if company { MAX_ROWS } else { 1 };
         let mut step = Step::new();
-        for index in self.companions(leader) {
+        for index in self.companions(leader, most) {
             let row = self.row(index);
             self.sessions[index].last_step = self.steps;
             self.sessions[index].running = row.count;
@@ -391,35 +424,75 @@ impl Scheduler {
         Some(step)
     }
 
-    /// The session that runs next, if any can.
-    fn pick(&self, now: Time) -> Option<usize> {
-        let runnable =
-            |s: &Session| s.slot.is_some() || self.model(s.ticket.model).ledger.free() > 0;
-        let class: Priority =
-            self.sessions.iter().filter(|s| runnable(s)).map(|s| s.ticket.priority).min()?;
-        let relaxed = self.keeps_promises(now.after(self.limits.max_step), None);
-        (0..self.sessions.len())
-            .filter(|&i| runnable(&self.sessions[i]) && self.sessions[i].ticket.priority == class)
-            .min_by_key(|&i| {
-                let session = &self.sessions[i];
-                (if relaxed { session.last_step } else { 0 }, session.rank())
-            })
+    /// The session of the highest priority that has waited longest for its turn, and that may hold
+    /// a slot without breaking a promise.
+    fn pick_in_turn(&self, now: Time) -> Option<usize> {
+        let later = now.after(self.limits.max_step);
+        let may_run = |s: &Session| {
+            s.slot.is_some()
+                || (self.can_seat(s)
+                    && (!s.is_promised() || self.keeps_promises(later, None, Some(s.ticket.id))))
+        };
+        let mut order: heapless::Vec<usize, MAX_SESSIONS> = (0..self.sessions.len()).collect();
+        order.sort_unstable_by_key(|&i| {
+            let session = &self.sessions[i];
+            (session.ticket.priority, session.last_step, session.due())
+        });
+        order.into_iter().find(|&i| may_run(&self.sessions[i]))
     }
 
+    /// The session with the earliest deadline of those that were promised theirs.
+    fn pick_earliest(&self) -> Option<usize> {
+        (0..self.sessions.len())
+            .filter(|&i| {
+                let session = &self.sessions[i];
+                session.is_promised() && (session.slot.is_some() || self.can_seat(session))
+            })
+            .min_by_key(|&i| self.sessions[i].due())
+    }
+
+    fn can_seat(&self, session: &Session) -> bool {
+        self.model(session.ticket.model).ledger.free() > 0 || self.evictable(session).is_some()
+    }
+
+    /// The best-effort session that would lose its slot to `session`: a promise outweighs a best
+    /// effort, and a higher priority outweighs a lower one.
+    fn evictable(&self, session: &Session) -> Option<usize> {
+        (0..self.sessions.len())
+            .filter(|&i| {
+                let other = &self.sessions[i];
+                other.slot.is_some()
+                    && other.ticket.model == session.ticket.model
+                    && !other.is_promised()
+                    && (session.is_promised() || session.ticket.priority < other.ticket.priority)
+            })
+            .max_by_key(|&i| (self.sessions[i].ticket.priority, self.sessions[i].due()))
+    }
+
+    /// Gives the session a slot, if need be that of a best-effort session.
     fn seat(&mut self, index: usize) {
-        let session = &mut self.sessions[index];
-        if session.slot.is_none() {
-            session.slot = self.models[usize::from(session.ticket.model.0)].ledger.reserve();
+        if self.sessions[index].slot.is_some() {
+            return;
         }
+        let model = usize::from(self.sessions[index].ticket.model.0);
+        if self.models[model].ledger.free() == 0
+            && let Some(victim) = self.evictable(&self.sessions[index])
+            && let Some(slot) = self.sessions[victim].slot.take()
+        {
+            self.sessions[victim].fed = 0;
+            self.models[model].ledger.release(slot);
+        }
+        self.sessions[index].slot = self.models[model].ledger.reserve();
     }
 
     /// The leader and those who may share its step, by rising slot index.
-    fn companions(&self, leader: usize) -> heapless::Vec<usize, MAX_ROWS> {
+    fn companions(&self, leader: usize, most: usize) -> heapless::Vec<usize, MAX_ROWS> {
         let first = &self.sessions[leader];
         let caps = &self.model(first.ticket.model).caps;
         let mut rows = heapless::Vec::new();
         rows.push(leader).expect("room for one");
-        if caps.max_rows < 2 || first.pending() != 1 {
+        let most = most.min(usize::from(caps.max_rows));
+        if most < 2 || first.pending() != 1 {
             return rows;
         }
         let shares = |s: &Session| {
@@ -435,7 +508,6 @@ impl Scheduler {
             })
         };
         let home = i32::from(first.slot.expect("the leader was seated").index);
-        let most = usize::from(caps.max_rows).min(MAX_ROWS);
         for direction in [1, -1] {
             let mut index = home + direction;
             while rows.len() < most

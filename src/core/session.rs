@@ -79,8 +79,13 @@ impl Session {
         self.ticket.max_new.saturating_sub(self.generated())
     }
 
-    /// The order of service: priority, then deadline, then arrival.
-    pub(super) const fn rank(&self) -> (Priority, Time, RequestId) {
-        (self.ticket.priority, self.ticket.deadline.answer, self.ticket.id)
+    /// Whether it was promised its deadline.
+    pub const fn is_promised(&self) -> bool {
+        !self.ticket.deadline.best_effort
+    }
+
+    /// The order of service where time is short: by deadline, then by arrival.
+    pub(super) const fn due(&self) -> (Time, RequestId) {
+        (self.ticket.deadline.answer, self.ticket.id)
     }
 }

@@ -5,12 +5,14 @@
 //! bound stated in `docs/reproducibility.md`.
 
 mod memory;
+#[cfg(any())]
+mod choice;
 #[cfg(feature = "ort")]
 pub mod ort;
 pub mod scripted;
 
 use crate::core::plan::{Caps, Slot, StepPlan, Want};
-pub use memory::{anonymous_bytes, f16_to_f32};
+pub use memory::{ProcessMemory, f16_to_f32, process_memory};
 
 /// How an engine is to be loaded.
 #[derive(Debug, Clone)]

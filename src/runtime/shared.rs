@@ -4,9 +4,9 @@ use super::handle::{Origin, Outbox};
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::request::{RequestId, Time};
 use crate::wire::Ask;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::Instant;
 
@@ -31,30 +31,72 @@ impl Drop for Seat {
     }
 }
 
-/// Counters, the cancel list and the published status.
+/// The inference thread's figures.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Snapshot {
+    pub running: usize,
+    pub waiting: usize,
+    pub kv_held_bytes: u64,
+    pub decode_us: u64,
+    pub prefill_token_us: u64,
+}
+
+/// What was done since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    answered: u64,
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    errors: std::collections::BTreeMap<&'static str, u64>,
+}
+
+impl Counters {
+    /// A request ended, with an error if there is a code.
+    pub fn end(&mut self, code: Option<ErrorCode>, prompt: u32, answer: u32) {
+        match code {
+            Some(code) => self.refuse(code),
+            None => self.answered += 1,
+        }
+        self.prompt_tokens += u64::from(prompt);
+        self.completion_tokens += u64::from(answer);
+    }
+
+    /// A request was refused before it ran.
+    pub fn refuse(&mut self, code: ErrorCode) {
+        *self.errors.entry(code.code()).or_default() += 1;
+    }
+}
+
+/// Counters, the cancel list and the published figures.
 #[derive(Debug)]
 pub struct Shared {
     origin: Instant,
     next_id: AtomicU64,
     serving: AtomicBool,
+    drain_until: AtomicU64,
     seats: usize,
     seated: AtomicUsize,
     cancels: Mutex<Vec<RequestId>>,
-    status: Mutex<Value>,
+    snapshot: Mutex<Snapshot>,
+    counters: Mutex<Counters>,
+    facts: Map<String, Value>,
     inference: Mutex<Option<Thread>>,
 }
 
 impl Shared {
-    /// Room for `seats` requests, queued and running together.
-    pub fn new(seats: usize) -> Arc<Self> {
+    /// Room for `seats` requests, queued and running together; `facts` open every status.
+    pub fn new(seats: usize, facts: Map<String, Value>) -> Arc<Self> {
         Arc::new(Self {
             origin: Instant::now(),
             next_id: AtomicU64::new(1),
-            serving: AtomicBool::new(false),
+            serving: AtomicBool::new(true),
+            drain_until: AtomicU64::new(0),
             seats,
             seated: AtomicUsize::new(0),
             cancels: Mutex::default(),
-            status: Mutex::new(Value::Null),
+            snapshot: Mutex::default(),
+            counters: Mutex::default(),
+            facts,
             inference: Mutex::new(None),
         })
     }
@@ -72,6 +114,7 @@ impl Shared {
         let taken = self.seated.fetch_add(1, Ordering::AcqRel);
         let seat = Seat(Arc::clone(self));
         if taken >= self.seats {
+            self.count(|c| c.refuse(ErrorCode::Busy));
             return Err(RejectReason::new(
                 ErrorCode::Busy,
                 format!("{taken} requests are queued or running, and that is the limit"),
@@ -80,47 +123,93 @@ impl Shared {
         Ok((RequestId(self.next_id.fetch_add(1, Ordering::Relaxed)), seat))
     }
 
-    /// Requests queued and running.
-    pub fn seated(&self) -> usize {
-        self.seated.load(Ordering::Acquire)
-    }
-
     pub fn is_serving(&self) -> bool {
         self.serving.load(Ordering::Acquire)
     }
 
-    pub fn set_serving(&self, serving: bool) {
-        self.serving.store(serving, Ordering::Release);
+    /// Refuses what comes from now on; what still runs at `until` is told `shutting_down`.
+    pub fn drain(&self, until: Time) {
+        self.serving.store(false, Ordering::Release);
+        self.drain_until.store(until.0.max(1), Ordering::Release);
         self.wake();
     }
 
+    /// The end of draining, once it began.
+    pub fn drain_until(&self) -> Option<Time> {
+        Some(Time(self.drain_until.load(Ordering::Acquire))).filter(|t| t.0 > 0)
+    }
+
     pub fn cancel(&self, id: RequestId) {
-        self.cancels.lock().unwrap_or_else(PoisonError::into_inner).push(id);
-        self.wake();
+        if id.0 < self.next_id.load(Ordering::Relaxed) {
+            lock(&self.cancels).push(id);
+            self.wake();
+        }
     }
 
     /// Takes the requests to cancel.
     pub fn take_cancels(&self) -> Vec<RequestId> {
-        std::mem::take(&mut *self.cancels.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *lock(&self.cancels))
     }
 
+    /// Changes the counters.
+    pub fn count(&self, change: impl FnOnce(&mut Counters)) {
+        change(&mut lock(&self.counters));
+    }
+
+    pub fn publish(&self, snapshot: Snapshot) {
+        *lock(&self.snapshot) = snapshot;
+    }
+
+    /// Everything that `status` shows.
     pub fn status(&self) -> Value {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub fn publish(&self, status: Value) {
-        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+        let mut body = self.facts.clone();
+        let state = if self.is_serving() { "serving" } else { "draining" };
+        let held = self.seated.load(Ordering::Acquire);
+        let snapshot = *lock(&self.snapshot);
+        let counters = lock(&self.counters);
+        let memory = crate::engine::process_memory();
+        body.insert("state".into(), state.into());
+        body.insert("uptime_s".into(), self.origin.elapsed().as_secs().into());
+        body.insert(
+            "requests".into(),
+            json!({
+                "held": held, "limit": self.seats, "answered": counters.answered,
+                "errors": counters.errors,
+            }),
+        );
+        body.insert(
+            "tokens".into(),
+            json!({ "prompt": counters.prompt_tokens, "completion": counters.completion_tokens }),
+        );
+        body.insert(
+            "costs".into(),
+            json!({
+                "decode_us": snapshot.decode_us, "prefill_token_us": snapshot.prefill_token_us,
+            }),
+        );
+        body.insert(
+            "memory".into(),
+            json!({
+                "rss_bytes": memory.rss_bytes, "anonymous_bytes": memory.anonymous_bytes,
+                "kv_held_bytes": snapshot.kv_held_bytes,
+            }),
+        );
+        Value::Object(body)
     }
 
     /// Names the thread that [`Shared::wake`] wakes.
     pub fn set_inference_thread(&self, thread: Thread) {
-        *self.inference.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        *lock(&self.inference) = Some(thread);
     }
 
     /// Wakes the inference thread.
     pub fn wake(&self) {
-        if let Some(thread) = &*self.inference.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(thread) = &*lock(&self.inference) {
             thread.unpark();
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,216 +1,94 @@
-//! A daemon's socket without a daemon: what a client says decides how the fake service answers.
+//! What the integration tests share: where models are, and a greedy decoder over an engine.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
-#![allow(dead_code)]
-
-use serde_json::{Value, json};
-use slmd::core::error::{ErrorCode, RejectReason};
-use slmd::core::request::RequestId;
-use slmd::runtime::{Event, Origin, Outbox, Service};
-use slmd::transport::access::Access;
-use slmd::transport::listen::Listener;
-use slmd::transport::unix::{Limits, serve};
-use slmd::wire::{Answer, Ask, Reply};
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
+use slmd::bundle::ModelGraph;
+use slmd::core::plan::{ModelId, Row, Slot, StepPlan, Want};
+use slmd::engine::Engine;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-use tokio::sync::watch;
 
-/// Answers `echo WORDS` at once, `flood N` with N deltas, and `hang` never, until cancelled.
-#[derive(Clone, Default)]
-pub struct Fake(Arc<Inner>);
-
-#[derive(Default)]
-struct Inner {
-    next: AtomicU64,
-    hanging: Mutex<Vec<(RequestId, Option<String>, Outbox)>>,
-    cancelled: Mutex<Vec<RequestId>>,
+/// The folder of a test model made by `onnx/make-test-models`, or a message and none.
+pub fn model_dir(name: &str) -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").filter(|v| !v.is_empty()).map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    let dir = cache.join("slmd/test-models").join(name);
+    if dir.exists() {
+        return Some(dir);
+    }
+    eprintln!("SKIP: no test model {name}; make it with onnx/make-test-models");
+    None
 }
 
-impl Fake {
-    pub fn hanging(&self) -> usize {
-        self.0.hanging.lock().unwrap().len()
+/// The graph of a test model.
+pub fn graph(name: &str) -> Option<ModelGraph> {
+    let bundle = slmd::bundle::Bundle::open(model_dir(name)?, None).expect("a good bundle");
+    Some(bundle.graph)
+}
+
+const fn slot(index: u16) -> Slot {
+    Slot { model: ModelId(0), index, generation: 1 }
+}
+
+/// Feeds tokens and gives the logits after the last of them.
+pub fn feed(engine: &mut dyn Engine, slot_index: u16, pos: u32, tokens: &[u32]) -> Vec<f32> {
+    let row = Row { slot: slot(slot_index), pos, tokens, want: Want::Last };
+    engine.step(&StepPlan { rows: &[row] }).expect("the step runs");
+    engine.logits(0).to_vec()
+}
+
+/// The index of the largest logit.
+pub fn top(logits: &[f32]) -> u32 {
+    let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+    best.map(|(index, _)| index as u32).expect("logits are not empty")
+}
+
+/// The largest difference between two rows of logits.
+pub fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max)
+}
+
+/// A greedy session.
+pub struct Greedy {
+    slot: u16,
+    len: u32,
+    next: u32,
+    /// The tokens of the answer.
+    pub said: Vec<u32>,
+}
+
+impl Greedy {
+    /// Prefills `prompt` into a slot.
+    pub fn start(engine: &mut dyn Engine, slot: u16, prompt: &[u32]) -> Self {
+        let next = top(&feed(engine, slot, 0, prompt));
+        Self { slot, len: prompt.len() as u32, next, said: Vec::new() }
     }
 
-    pub fn cancelled(&self) -> usize {
-        self.0.cancelled.lock().unwrap().len()
+    /// Decodes one token.
+    pub fn step(&mut self, engine: &mut dyn Engine) {
+        self.said.push(self.next);
+        self.next = top(&feed(engine, self.slot, self.len, &[self.next]));
+        self.len += 1;
     }
 
-    /// Answers all that hangs.
-    pub fn release(&self) {
-        for (request, id, outbox) in self.0.hanging.lock().unwrap().drain(..) {
-            finish(outbox, request, id, "released".into());
+    /// Decodes `steps` tokens.
+    pub fn run(mut self, engine: &mut dyn Engine, steps: usize) -> Vec<u32> {
+        (0..steps).for_each(|_| self.step(engine));
+        self.said
+    }
+
+    /// Decodes one token of each session in one step; their slots are neighbours.
+    pub fn step_together(sessions: &mut [Self], engine: &mut dyn Engine) {
+        let fed: Vec<[u32; 1]> = sessions.iter().map(|s| [s.next]).collect();
+        let rows: Vec<Row<'_>> = sessions
+            .iter()
+            .zip(&fed)
+            .map(|(s, t)| Row { slot: slot(s.slot), pos: s.len, tokens: t, want: Want::Last })
+            .collect();
+        engine.step(&StepPlan { rows: &rows }).expect("the step runs");
+        for (row, session) in sessions.iter_mut().enumerate() {
+            session.said.push(session.next);
+            session.next = top(engine.logits(row));
+            session.len += 1;
         }
-    }
-}
-
-fn finish(outbox: Outbox, request: RequestId, id: Option<String>, text: String) {
-    let answer = Answer { id, text, finish_reason: "stop", cause: "stop", ..Answer::default() };
-    outbox.finish(Event { request, reply: Reply::Answer(Box::new(answer)) });
-}
-
-fn stream(outbox: &Outbox, request: RequestId, id: &Option<String>, piece: &str) {
-    let reply = Reply::Delta { id: id.clone(), text: piece.to_owned() };
-    outbox.delta(Event { request, reply });
-}
-
-impl Service for Fake {
-    fn submit(&self, ask: Ask, _: &Origin, outbox: Outbox) -> Result<RequestId, RejectReason> {
-        let request = RequestId(self.0.next.fetch_add(1, Ordering::Relaxed));
-        let prompt = ask.prompt.unwrap_or_default();
-        let (verb, rest) = prompt.split_once(' ').unwrap_or((&prompt, ""));
-        match verb {
-            "echo" => {
-                if ask.stream {
-                    rest.split_inclusive(' ').for_each(|p| stream(&outbox, request, &ask.id, p));
-                }
-                finish(outbox, request, ask.id, rest.to_owned());
-            }
-            "flood" => {
-                let (rest, id) = (rest.to_owned(), ask.id);
-                std::thread::spawn(move || {
-                    let count: usize = rest.parse().expect("flood N");
-                    let mut text = String::new();
-                    for i in 0..count {
-                        let piece = format!("{i} ");
-                        stream(&outbox, request, &id, &piece);
-                        text += &piece;
-                    }
-                    finish(outbox, request, id, text);
-                });
-            }
-            "hang" => self.0.hanging.lock().unwrap().push((request, ask.id, outbox)),
-            "busy" => return Err(RejectReason::new(ErrorCode::Busy, "the queue is full")),
-            other => panic!("the fake does not know {other}"),
-        }
-        Ok(request)
-    }
-
-    fn cancel(&self, request: RequestId) {
-        self.0.cancelled.lock().unwrap().push(request);
-        let mut hanging = self.0.hanging.lock().unwrap();
-        let Some(i) = hanging.iter().position(|(r, ..)| *r == request) else { return };
-        let (_, id, outbox) = hanging.swap_remove(i);
-        let reply = Reply::refuse(id, ErrorCode::Cancelled, "cancelled");
-        outbox.finish(Event { request, reply });
-    }
-
-    fn status(&self) -> Value {
-        json!({ "engine": "fake", "hanging": self.hanging() })
-    }
-
-    fn is_serving(&self) -> bool {
-        true
-    }
-}
-
-/// A socket in a directory of its own, served by a thread.
-pub struct Daemon {
-    pub fake: Fake,
-    pub path: PathBuf,
-    stop: watch::Sender<bool>,
-    thread: Option<JoinHandle<()>>,
-    _dir: tempfile::TempDir,
-}
-
-impl Daemon {
-    pub fn start() -> Self {
-        Self::with(Limits { drain_timeout: Duration::from_secs(5), ..Limits::default() })
-    }
-
-    pub fn with(limits: Limits) -> Self {
-        Self::letting_in(Access::default(), limits)
-    }
-
-    pub fn letting_in(access: Access, limits: Limits) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("slmd.sock");
-        let listener = Listener::bind(&path, None).unwrap();
-        let (stop, stopped) = watch::channel(false);
-        let fake = Fake::default();
-        let service = fake.clone();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let serving = serve(listener, access, limits, service, stopped);
-            runtime.unwrap().block_on(serving).unwrap();
-        });
-        Self { fake, path, stop, thread: Some(thread), _dir: dir }
-    }
-
-    pub fn connect(&self) -> Lines {
-        Lines::new(UnixStream::connect(&self.path).unwrap())
-    }
-
-    /// As SIGTERM does.
-    pub fn stop(&self) {
-        self.stop.send_replace(true);
-    }
-
-    /// Whether the socket's task has come to its end.
-    pub fn has_ended(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        self.stop();
-        self.fake.release();
-        if let Some(thread) = self.thread.take()
-            && !std::thread::panicking()
-        {
-            thread.join().unwrap();
-        }
-    }
-}
-
-/// A client that speaks JSON lines by hand.
-pub struct Lines {
-    pub stream: UnixStream,
-    reader: BufReader<UnixStream>,
-}
-
-impl Lines {
-    pub fn new(stream: UnixStream) -> Self {
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        let reader = BufReader::new(stream.try_clone().unwrap());
-        Self { stream, reader }
-    }
-
-    pub fn send(&mut self, value: &Value) {
-        self.raw(format!("{value}\n").as_bytes());
-    }
-
-    pub fn raw(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).unwrap();
-    }
-
-    /// The next line; none at the end of the stream.
-    pub fn next(&mut self) -> Option<Value> {
-        let mut line = String::new();
-        match self.reader.read_line(&mut line).unwrap() {
-            0 => None,
-            _ => Some(serde_json::from_str(&line).unwrap()),
-        }
-    }
-
-    pub fn hear(&mut self) -> Value {
-        self.next().expect("a reply, not the end")
-    }
-
-    pub fn ask(&mut self, id: &str, prompt: &str) {
-        self.send(&json!({ "id": id, "prompt": prompt }));
-    }
-}
-
-/// Waits for what another thread is about to bring about.
-pub fn eventually(what: &str, condition: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(10);
-    while !condition() {
-        assert!(Instant::now() < end, "not within 10 s: {what}");
-        std::thread::sleep(Duration::from_millis(2));
     }
 }

@@ -77,9 +77,9 @@ impl OrtEngine {
     pub fn load(graph: &ModelGraph, options: &EngineOptions) -> Result<Self, LoadError> {
         let library = library::load()?;
         let fault = |problem: String| LoadError::Engine { file: graph.file_name(), problem };
-        let before = super::anonymous_bytes();
+        let before = super::process_memory().anonymous_bytes;
         let session = open(library, graph, options).map_err(|e| fault(e.to_string()))?;
-        let weights_bytes = super::anonymous_bytes().saturating_sub(before);
+        let weights_bytes = super::process_memory().anonymous_bytes.saturating_sub(before);
         let (slots, context) = (usize::from(options.slots), options.context_tokens as usize);
         let cache = Cache::new(graph, slots, context).map_err(fault)?;
         let caps = caps(graph, options);

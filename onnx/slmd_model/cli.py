@@ -1,0 +1,179 @@
+"""The command `slmd-model`: arguments in, one of the modules called, errors as one line."""
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from slmd_model import __version__
+from slmd_model.errors import UserError
+
+EPILOG = """\
+examples:
+  slmd-model make-random --shape tiny tiny-hf
+  slmd-model export tiny-hf tiny-int4 --precision int4
+  slmd-model export tiny-hf tiny-tjs --precision fp32 --layout transformers-js
+  slmd-model reference-logits tiny-hf tiny-reference --tokens 48
+  slmd-model convert-llama2c stories260k/ stories-bundle --precision int8
+  slmd-model verify stories-bundle
+
+Weights and data are never downloaded; checkpoints are folders on this disk.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="slmd-model",
+        description="Make, check and train the ONNX model bundles that slmd loads.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_convert(commands)
+    add_make_random(commands)
+    add_export(commands)
+    add_reference(commands)
+    add_verify(commands)
+    return top
+
+
+def add_convert(commands) -> None:
+    p = commands.add_parser(
+        "convert-llama2c",
+        help="a llama2.c checkpoint to a bundle",
+        description="Read SRC_DIR (one legacy .bin checkpoint and its tok*.bin) and write the bundle OUT_DIR.",
+    )
+    p.add_argument("source", type=Path, metavar="SRC_DIR")
+    p.add_argument("out", type=Path, metavar="OUT_DIR")
+    p.add_argument("--precision", choices=("fp32", "int8", "int4"), default="fp32")
+    p.add_argument("--full-logits", action="store_true", help="logits for every token, not only the last")
+    p.set_defaults(run=run_convert)
+
+
+def add_make_random(commands) -> None:
+    p = commands.add_parser(
+        "make-random",
+        help="a checkpoint of seeded noise that memorised a few sentences",
+        description="Write the Hugging Face folder OUT_DIR at a public shape, for engine tests and benches.",
+    )
+    p.add_argument("out", type=Path, metavar="OUT_DIR")
+    p.add_argument("--shape", choices=("tiny", "smollm2-135m", "qwen3-0.6b"), default="tiny")
+    p.add_argument("--tokenizer", type=Path, metavar="DIR", help="use DIR/tokenizer.json instead of one made here")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--memorise", type=int, metavar="STEPS", help="training steps (default: 300, 40 and 0 by shape)")
+    p.set_defaults(run=run_make_random)
+
+
+def add_export(commands) -> None:
+    p = commands.add_parser(
+        "export",
+        help="a Hugging Face checkpoint to a bundle",
+        description="Export HF_DIR to the bundle OUT_DIR: graph, tokenizer, slmd.toml with hashes and golden "
+        "answers (greedy tokens of PyTorch fp32, cut where the fp32 margin is below --golden-margin and "
+        "checked against the exported graph).",
+    )
+    p.add_argument("hf", type=Path, metavar="HF_DIR")
+    p.add_argument("out", type=Path, metavar="OUT_DIR")
+    p.add_argument("--name", help="name in slmd.toml (default: OUT_DIR's)")
+    p.add_argument("--precision", choices=("int4", "int8", "fp32"), default="int4")
+    p.add_argument(
+        "--layout",
+        choices=("genai", "transformers-js"),
+        default="genai",
+        help="genai: fused operators, model.onnx + genai_config.json; transformers-js: standard operators, "
+        "onnx/model.onnx (fp32) or onnx/model_q4.onnx (int4) + config.json",
+    )
+    p.add_argument("--full-logits", action="store_true", help="do not prune the head (teacher forcing, speculation)")
+    p.add_argument("--asymmetric", action="store_true", help="weights with zero points")
+    p.add_argument("--block-size", type=int, choices=(16, 32, 64, 128), default=32)
+    p.add_argument("--no-fuse", action="store_true", help="leave gate and up projections apart")
+    p.add_argument("--algorithm", choices=("default", "rtn", "k_quant"), default="", help="how to round weights")
+    p.add_argument("--mixed", default="", metavar="GROUP:TYPE", help='other bits for a group: "last_matmul:int8"')
+    p.add_argument("--inline", action="store_true", help="weights inside model.onnx")
+    p.add_argument("--golden-steps", type=int, default=32, metavar="N")
+    p.add_argument("--golden-margin", type=float, metavar="LOGITS")
+    p.set_defaults(run=run_export)
+
+
+def add_reference(commands) -> None:
+    p = commands.add_parser(
+        "reference-logits",
+        help="teacher-forced fp32 logits of a seeded sequence",
+        description="Write OUT.json (token ids, shape) and OUT.f32 (little-endian float32, positions x vocab).",
+    )
+    p.add_argument("hf", type=Path, metavar="HF_DIR")
+    p.add_argument("out", type=Path, metavar="OUT")
+    p.add_argument("--tokens", type=int, default=32)
+    p.add_argument("--seed", type=int, default=0)
+    p.set_defaults(run=run_reference)
+
+
+def add_verify(commands) -> None:
+    p = commands.add_parser("verify", help="check the hashes of a bundle")
+    p.add_argument("bundle", type=Path, metavar="DIR")
+    p.set_defaults(run=run_verify)
+
+
+def run_convert(args) -> None:
+    from slmd_model import llama2c
+    from slmd_model.export import Request, export
+    from slmd_model.genai import Options
+
+    with tempfile.TemporaryDirectory() as hf:
+        llama2c.convert(args.source, Path(hf))
+        options = Options(precision=args.precision, full_logits=args.full_logits)
+        request = Request(f"stories260k-{args.precision}", license="MIT", options=options, steps=64)
+        print(*export(Path(hf), args.out, request), sep="\n")
+
+
+def run_make_random(args) -> None:
+    from slmd_model import random_weights
+
+    random_weights.make(args.shape, args.out, args.seed, args.tokenizer, args.memorise)
+
+
+def run_export(args) -> None:
+    from slmd_model.export import Request, export
+    from slmd_model.genai import Options
+
+    options = Options(
+        precision=args.precision, full_logits=args.full_logits, symmetric=not args.asymmetric,
+        block_size=args.block_size, fuse_gate_up=not args.no_fuse, algorithm=args.algorithm, mixed=args.mixed,
+    )  # fmt: skip
+    request = Request(
+        args.name or args.out.name, layout=args.layout, options=options, inline=args.inline,
+        steps=args.golden_steps, margin=args.golden_margin,
+    )  # fmt: skip
+    print(*export(args.hf, args.out, request), sep="\n")
+
+
+def run_reference(args) -> None:
+    from slmd_model import golden
+
+    golden.reference_logits(args.hf, args.out, args.tokens, args.seed)
+
+
+def run_verify(args) -> None:
+    from slmd_model import bundle
+
+    if not (args.bundle / bundle.MANIFEST).is_file():
+        raise UserError(f"{args.bundle}: no {bundle.MANIFEST}", 66)
+    if problems := bundle.verify(args.bundle):
+        raise UserError("\n".join(problems))
+    print(f"{args.bundle}: every file matches its hash")
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    try:
+        args.run(args)
+    except UserError as error:
+        print(f"slmd-model {args.command}: {error}", file=sys.stderr)
+        return error.code
+    except ModuleNotFoundError as error:
+        print(f"slmd-model: {error}; run onnx/setup-python first", file=sys.stderr)
+        return 69
+    return 0

@@ -1,0 +1,129 @@
+"""From a Hugging Face checkpoint to a checked bundle."""
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from slmd_model import bundle, genai, golden, standard_graph
+from slmd_model.bundle import Manifest, Task
+from slmd_model.errors import UserError
+from slmd_model.golden import Question
+from slmd_model.session import Decoder
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
+BUNDLE_FILES = {"genai_config.json", "model.onnx", "model.onnx.data", *TOKENIZER_FILES}
+STANDARD_FILES = {"fp32": "model.onnx", "int4": "model_q4.onnx"}
+PROMPTS = ("", "Once upon a time", "The quick brown fox", "Close the window, please.", "2 + 2 =")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to make. `files` are extra files of the bundle, such as schemas."""
+
+    name: str
+    version: str = "0.1.0"
+    license: str = "Apache-2.0 OR MIT"
+    layout: str = "genai"
+    options: genai.Options = field(default_factory=genai.Options)
+    inline: bool = False
+    steps: int = 32
+    margin: float | None = None
+    questions: tuple[Question, ...] = tuple(Question(p) for p in PROMPTS)
+    default_task: str | None = None
+    tasks: dict[str, Task] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+
+
+def export(hf: Path, out: Path, request: Request) -> list[str]:
+    """Write the bundle `out` (replaced in one rename) and return notes on its check."""
+    if not hf.is_dir():
+        raise UserError(f"{hf}: no such folder", 66)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".slmd-export-") as work:
+        folder = Path(work, "bundle")
+        folder.mkdir()
+        model = write_graph(hf, folder, request)
+        write_tokenizer(hf, folder)
+        for path in request.files:
+            shutil.copy(path, folder / path.name)
+        answers = record(hf, request)
+        notes = check(hf, model, answers, request)
+        manifest = Manifest(
+            request.name, request.version, request.license, request.default_task, request.tasks, answers
+        )
+        bundle.write(folder, manifest)
+        replace(folder, out)
+    return notes
+
+
+def write_graph(hf: Path, folder: Path, request: Request) -> Path:
+    """The model file, in the layout that was asked for."""
+    if request.layout == "transformers-js":
+        precision = request.options.precision
+        if precision not in STANDARD_FILES:
+            raise UserError(f"the transformers-js layout is made in {' or '.join(STANDARD_FILES)}, not {precision}", 64)
+        (folder / "onnx").mkdir()
+        shutil.copy(hf / "config.json", folder)
+        model = folder / "onnx" / STANDARD_FILES[precision]
+        standard_graph.write(hf, model, precision)
+        return model
+    genai.build(hf, folder, request.options)
+    for path in folder.iterdir():
+        if path.name not in BUNDLE_FILES:
+            path.unlink()
+    if request.inline:
+        genai.embed_weights(folder)
+    return folder / "model.onnx"
+
+
+def write_tokenizer(hf: Path, folder: Path) -> None:
+    """Our tokenizer files in place of those the builder saved again, and a special_tokens_map.json."""
+    for name in TOKENIZER_FILES:
+        if (hf / name).is_file():
+            shutil.copy(hf / name, folder)
+    target = folder / "special_tokens_map.json"
+    if not target.is_file():
+        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        names = ("bos_token", "eos_token", "unk_token", "pad_token")
+        tokens = {name: config[name] for name in names if config.get(name)}
+        target.write_text(json.dumps(tokens, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def record(hf: Path, request: Request) -> list[bundle.Golden]:
+    margin = golden.MARGIN[request.options.precision] if request.margin is None else request.margin
+    systems = {name: task.system for name, task in request.tasks.items()}
+    questions = [q for q in request.questions if q.prompt or accepts_empty(hf)]
+    return golden.record(hf, questions, systems, request.steps, margin)
+
+
+def accepts_empty(hf: Path) -> bool:
+    """An empty prompt needs a tokenizer that adds a BOS, or a chat template."""
+    tokenizer = golden.load_tokenizer(hf)
+    return tokenizer.chat_template is not None or bool(tokenizer("")["input_ids"])
+
+
+def check(hf: Path, model: Path, answers: list[bundle.Golden], request: Request) -> list[str]:
+    """The exported graph must repeat every recorded token."""
+    decoder, tokenizer = Decoder(model), golden.load_tokenizer(hf)
+    systems = {name: task.system for name, task in request.tasks.items()}
+    for answer in answers:
+        ids = golden.encode(tokenizer, Question(answer.prompt, answer.task), systems.get(answer.task or ""))
+        got = decoder.greedy(ids, len(answer.tokens))
+        if got != answer.tokens:
+            first = next(i for i, pair in enumerate(zip(got, answer.tokens, strict=True)) if pair[0] != pair[1])
+            raise UserError(
+                f"{request.name}: for the prompt {answer.prompt!r} the exported model leaves the fp32 answer at "
+                f"token {first} of {len(answer.tokens)} (got {got[first]}, want {answer.tokens[first]})",
+                70,
+            )
+    return [f"golden {a.prompt!r}: {len(a.tokens)} tokens equal" for a in answers]
+
+
+def replace(folder: Path, out: Path) -> None:
+    """Put `folder` where `out` is; a reader sees the old bundle or the new one."""
+    old = folder.with_name("old")
+    if out.exists():
+        out.rename(old)
+    folder.rename(out)

@@ -1,0 +1,218 @@
+//! `slmd.toml`: what makes a directory a bundle of ours. Names, hashes, tasks, golden answers.
+
+use super::error::{BundleError, line_column};
+use super::files::{CONFIG_LIMIT, Files, is_inside};
+use super::task::{Task, TaskSpec};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// The manifest's name.
+pub const MANIFEST: &str = "slmd.toml";
+/// The one format there is.
+const FORMAT: u32 = 1;
+
+/// `slmd.toml` as written.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Manifest {
+    /// Version of the format: 1.
+    pub format: u32,
+    /// The model's name.
+    pub name: String,
+    /// The model's version.
+    pub version: String,
+    /// SPDX expression.
+    pub license: Option<String>,
+    /// The task of a prompt that names none.
+    pub default_task: Option<String>,
+    /// SHA-256, lower-case hex, of every other file.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
+    /// Tasks by name.
+    #[serde(default)]
+    pub task: BTreeMap<String, TaskSpec>,
+    /// Answers that the model must give, greedily.
+    #[serde(default)]
+    pub golden: Vec<Golden>,
+}
+
+/// A prompt and the answer that the model must give to it, sampled greedily.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Golden {
+    /// The task; none: a plain prompt.
+    pub task: Option<String>,
+    /// The prompt.
+    pub prompt: String,
+    /// The answer's tokens.
+    pub tokens: Vec<u32>,
+    /// The answer's text.
+    pub text: String,
+}
+
+/// Reads the manifest; `None` if the bundle has none.
+///
+/// # Errors
+/// If it cannot be parsed or contradicts itself.
+pub fn read(files: &Files) -> Result<Option<Manifest>, BundleError> {
+    let Some(bytes) = files.read(MANIFEST, CONFIG_LIMIT)? else { return Ok(None) };
+    let manifest = parse(&files.display(MANIFEST), &bytes)?;
+    check(&files.display(MANIFEST), &manifest)?;
+    Ok(Some(manifest))
+}
+
+fn parse(file: &str, bytes: &[u8]) -> Result<Manifest, BundleError> {
+    let syntax = |line, column, problem: String| BundleError::Syntax {
+        file: file.to_owned(),
+        line,
+        column,
+        problem,
+    };
+    let text = std::str::from_utf8(bytes).map_err(|e| {
+        let lines = bytes[..e.valid_up_to()].iter().filter(|&&b| b == b'\n').count();
+        syntax(lines + 1, 0, "not UTF-8".into())
+    })?;
+    toml::from_str(text).map_err(|e| {
+        let (line, column) = line_column(text, e.span().map_or(0, |s| s.start));
+        syntax(line, column, e.message().to_owned())
+    })
+}
+
+fn check(file: &str, manifest: &Manifest) -> Result<(), BundleError> {
+    if manifest.format != FORMAT {
+        return Err(BundleError::Unsupported {
+            file: file.to_owned(),
+            problem: format!("format = {}", manifest.format),
+            supported: format!("format = {FORMAT}"),
+        });
+    }
+    for (name, hash) in &manifest.files {
+        if !is_inside(name) {
+            return Err(BundleError::field(file, "files", "a path inside the bundle", name));
+        }
+        let is_hex = |b| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        if hash.len() != 64 || !hash.bytes().all(is_hex) {
+            let field = format!("files.{name:?}");
+            return Err(BundleError::field(
+                file,
+                field,
+                "a SHA-256 of 64 lower-case hex digits",
+                hash,
+            ));
+        }
+    }
+    let tasks = [("default-task", &manifest.default_task)]
+        .into_iter()
+        .chain(manifest.golden.iter().map(|g| ("golden.task", &g.task)));
+    for (field, task) in tasks {
+        if let Some(name) = task
+            && !manifest.task.contains_key(name)
+        {
+            return Err(BundleError::field(file, field, "the name of a task", format!("{name:?}")));
+        }
+    }
+    Ok(())
+}
+
+/// Holds every listed file against its hash, and every used one against the list.
+///
+/// # Errors
+/// [`BundleError::Hash`], [`BundleError::Missing`], or a used file that is not listed.
+pub fn verify(files: &Files, manifest: &Manifest) -> Result<(), BundleError> {
+    for (name, expected) in &manifest.files {
+        let found = files.sha256(name)?;
+        if &found != expected {
+            let file = files.display(name);
+            return Err(BundleError::Hash { file, expected: expected.clone(), found });
+        }
+    }
+    Ok(())
+}
+
+/// Checks that a file which the bundle uses is covered by the manifest.
+///
+/// # Errors
+/// [`BundleError::Field`] if it is not listed.
+pub fn covers(files: &Files, manifest: &Manifest, name: &str) -> Result<(), BundleError> {
+    match name == MANIFEST || manifest.files.contains_key(name) {
+        true => Ok(()),
+        false => {
+            let field = format!("files.{name:?}");
+            Err(BundleError::field(files.display(MANIFEST), field, "the file's sha256", "no entry"))
+        }
+    }
+}
+
+/// The manifest's tasks, their files read from the bundle.
+///
+/// # Errors
+/// A task that cannot be used.
+pub fn tasks(files: &Files, manifest: &Manifest) -> Result<Vec<Task>, BundleError> {
+    let mut read = |path: &str| {
+        if !is_inside(path) {
+            return Err(format!("{path}: not a path inside the bundle"));
+        }
+        covers(files, manifest, path).map_err(|e| e.to_string())?;
+        match files.read(path, CONFIG_LIMIT) {
+            Ok(Some(bytes)) => Ok(bytes.into_owned()),
+            Ok(None) => Err(format!("{path}: not found in the bundle")),
+            Err(e) => Err(e.to_string()),
+        }
+    };
+    manifest
+        .task
+        .iter()
+        .map(|(name, spec)| {
+            spec.clone().resolve(name, &mut read).map_err(|e| {
+                let field = format!("task.{}.{}", e.task, e.field);
+                BundleError::field(files.display(MANIFEST), field, "a usable value", e.problem)
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "format = 1\nname = 'n'\nversion = '1'\n";
+
+    fn checked(rest: &str) -> Result<Manifest, String> {
+        let manifest = parse("m", format!("{HEAD}{rest}").as_bytes()).map_err(|e| e.to_string())?;
+        check("m", &manifest).map_err(|e| e.to_string())?;
+        Ok(manifest)
+    }
+
+    #[test]
+    fn a_manifest_is_read() {
+        let text = "default-task = 't'\n[task.t]\nmax-tokens = 3\n[[golden]]\ntask = 't'\n\
+                    prompt = 'p'\ntokens = [1, 2]\ntext = 'x'\n";
+        let manifest = checked(text).expect("sound");
+        assert_eq!(manifest.golden[0].tokens, [1, 2]);
+    }
+
+    #[test]
+    fn what_is_wrong_has_a_place() {
+        assert_eq!(
+            checked("nmae = 3\n").expect_err("unknown"),
+            "m:4:1: unknown field `nmae`, expected one of `format`, `name`, `version`, `license`, \
+             `default-task`, `files`, `task`, `golden`"
+        );
+        assert!(checked("default-task = 'x'").expect_err("none").contains("default-task"));
+        assert!(checked("[files]\n'../x' = 'a'").expect_err("outside").contains("inside"));
+        assert!(checked("[files]\n'x' = 'ABC'").expect_err("no hash").contains("64"));
+        let other = parse("m", b"format = 2\nname = 'n'\nversion = '1'").expect("parses");
+        assert!(check("m", &other).expect_err("format").to_string().contains("format = 1"));
+        assert_eq!(parse("m", b"a\n\xff").expect_err("bytes").to_string(), "m:2:0: not UTF-8");
+    }
+
+    #[test]
+    fn a_flipped_bit_is_named() {
+        static FILES: [(&str, &[u8]); 1] = [("a", b"abd")];
+        let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let manifest = checked(&format!("[files]\na = '{hash}'")).expect("sound");
+        let error = verify(&Files::Embedded(&FILES), &manifest).expect_err("changed");
+        assert!(error.to_string().starts_with("embedded a: damaged or changed"), "{error}");
+        assert!(covers(&Files::Embedded(&FILES), &manifest, "b").is_err());
+    }
+}

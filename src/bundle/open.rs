@@ -1,0 +1,298 @@
+//! Opening a bundle: every file located, parsed, and held against the others.
+
+use super::configs::{self, ModelConfig};
+use super::error::BundleError;
+use super::external;
+use super::files::{CONFIG_LIMIT, EmbeddedFile, Files, hex, is_inside, parse_json};
+use super::generation::{Gatherer, Generation, GenerationFile};
+use super::graph::{GraphSource, ModelGraph};
+use super::layout::{Layout, choose_graph};
+use super::manifest::{self, Golden, MANIFEST, Manifest};
+use super::map;
+use super::onnx::{GraphProto, ModelProto};
+use super::ports;
+use super::task::Task;
+use super::text_files::{self, TextFiles};
+use prost::Message;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+const GENERATION: &str = "generation_config.json";
+
+/// A model, ready for an engine to load.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bundle {
+    /// How its files are arranged.
+    pub layout: Layout,
+    /// The manifest's name, else the directory's.
+    pub name: String,
+    /// The manifest's version.
+    pub version: Option<String>,
+    /// The manifest's licence: an SPDX expression.
+    pub license: Option<String>,
+    /// The decoder's ports.
+    pub graph: ModelGraph,
+    /// Tokenizer and chat template.
+    pub text: TextFiles,
+    /// End tokens and sampling defaults.
+    pub generation: Generation,
+    /// The manifest's tasks, by name.
+    pub tasks: Vec<Task>,
+    /// The task of a prompt that names none.
+    pub default_task: Option<String>,
+    /// Answers that the model must give.
+    pub goldens: Vec<Golden>,
+    /// The files in use with their bytes, sorted by name.
+    pub files: Vec<(String, u64)>,
+    /// The bytes of all files in use.
+    pub total_bytes: u64,
+    /// SHA-256 over names and contents of the files in use, in hex: the identity of the model.
+    pub hash: String,
+    /// Whether a manifest vouched for every file.
+    pub verified: bool,
+}
+
+impl Bundle {
+    /// Opens the model in directory `path`; `variant` picks one of several graphs.
+    ///
+    /// # Errors
+    /// [`BundleError`], with the file at fault.
+    pub fn open(path: impl AsRef<Path>, variant: Option<&str>) -> Result<Self, BundleError> {
+        Self::open_within(path, variant, None)
+    }
+
+    /// [`Bundle::open`]; without `variant` takes the first graph of [`super::VARIANTS`] whose
+    /// files fit into `memory_bytes`.
+    ///
+    /// # Errors
+    /// [`BundleError`], with the file at fault.
+    pub fn open_within(
+        path: impl AsRef<Path>,
+        variant: Option<&str>,
+        memory_bytes: Option<u64>,
+    ) -> Result<Self, BundleError> {
+        let path = path.as_ref();
+        let shown = path.display().to_string();
+        match path.metadata() {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let hint = "no model directory of that name".to_owned();
+                return Err(BundleError::Missing { file: shown, hint });
+            }
+            Err(e) => return Err(BundleError::io(shown, &e)),
+            Ok(m) if !m.is_dir() => {
+                return Err(BundleError::field(shown, "model", "a directory", "a file"));
+            }
+            Ok(_) => {}
+        }
+        open(&Files::Dir(path.to_owned()), variant, memory_bytes)
+    }
+
+    /// Opens a model whose files are in the binary.
+    ///
+    /// # Errors
+    /// [`BundleError`], with the file at fault.
+    pub fn embedded(files: &'static [EmbeddedFile]) -> Result<Self, BundleError> {
+        open(&Files::Embedded(files), None, None)
+    }
+
+    /// The task of that name.
+    pub fn task(&self, name: &str) -> Option<&Task> {
+        self.tasks.iter().find(|t| t.name == name)
+    }
+}
+
+fn open(
+    files: &Files,
+    variant: Option<&str>,
+    memory_bytes: Option<u64>,
+) -> Result<Bundle, BundleError> {
+    let layout = Layout::detect(files)?;
+    let manifest = manifest::read(files)?;
+    if let Some(manifest) = &manifest {
+        manifest::verify(files, manifest)?;
+    }
+    let config = match layout {
+        Layout::GenAi | Layout::Slmd => configs::genai(files)?,
+        Layout::Transformers => configs::hf(files)?,
+    };
+    let graph_name = graph_name(files, &config, variant, memory_bytes)?;
+    let read = read_graph(files, &graph_name, &config)?;
+    let text = text_files::read(files)?;
+    let generation = generation(files, &config, read.graph.vocab_size)?;
+    let used = used_files(files, &graph_name, &read.external);
+    let tasks = match &manifest {
+        None => Vec::new(),
+        Some(manifest) => {
+            used.keys().try_for_each(|name| manifest::covers(files, manifest, name))?;
+            manifest::tasks(files, manifest)?
+        }
+    };
+    let hash = content_hash(files, manifest.as_ref(), used.keys())?;
+    let fallback_name = directory_name(files);
+    Ok(Bundle {
+        layout,
+        name: manifest.as_ref().map_or(fallback_name, |m| m.name.clone()),
+        version: manifest.as_ref().map(|m| m.version.clone()),
+        license: manifest.as_ref().and_then(|m| m.license.clone()),
+        graph: read.graph,
+        text,
+        generation,
+        tasks,
+        default_task: manifest.as_ref().and_then(|m| m.default_task.clone()),
+        verified: manifest.is_some(),
+        goldens: manifest.map_or_else(Vec::new, |m| m.golden),
+        total_bytes: used.values().sum(),
+        files: used.into_iter().collect(),
+        hash,
+    })
+}
+
+fn graph_name(
+    files: &Files,
+    config: &ModelConfig,
+    variant: Option<&str>,
+    memory_bytes: Option<u64>,
+) -> Result<String, BundleError> {
+    let Some(name) = &config.graph else { return choose_graph(files, variant, memory_bytes) };
+    let stem = Path::new(name).file_stem().and_then(|s| s.to_str()).unwrap_or(name);
+    if let Some(wanted) = variant
+        && wanted != stem
+        && wanted != name
+    {
+        return Err(BundleError::Variant {
+            dir: config.file.clone(),
+            wanted: wanted.to_owned(),
+            available: name.clone(),
+        });
+    }
+    match is_inside(name) {
+        true => Ok(name.clone()),
+        false => {
+            let field = "model.decoder.filename";
+            Err(BundleError::field(
+                &config.file,
+                field,
+                "a path inside the model's directory",
+                name,
+            ))
+        }
+    }
+}
+
+/// A graph and what it needs beside it.
+struct ReadGraph {
+    graph: ModelGraph,
+    /// External data, relative to the bundle, with the bytes needed.
+    external: BTreeMap<String, u64>,
+}
+
+fn read_graph(files: &Files, name: &str, config: &ModelConfig) -> Result<ReadGraph, BundleError> {
+    let shown = files.display(name);
+    if !files.has(name) {
+        let hint = format!("{} names it", config.file);
+        return Err(BundleError::Missing { file: shown, hint });
+    }
+    match files {
+        Files::Dir(root) => {
+            let path = root.join(name);
+            let mapped = map::map(&path).map_err(|e| BundleError::io(&shown, &e))?;
+            let proto = decode(&shown, &mapped)?;
+            let data = external::needed(&shown, &proto)?;
+            let folder = path.parent().unwrap_or(root);
+            external::check(&shown, folder, &data)?;
+            let prefix = name.rsplit_once('/').map_or(String::new(), |(dir, _)| format!("{dir}/"));
+            let external =
+                data.into_iter().map(|(n, size)| (format!("{prefix}{n}"), size)).collect();
+            let source = GraphSource::File(path.clone());
+            let graph = ports::discover(source, &shown, &proto, &config.expected)?;
+            Ok(ReadGraph { graph, external })
+        }
+        Files::Embedded(all) => {
+            let bytes = all.iter().find(|(n, _)| *n == name).map_or(&[][..], |(_, b)| *b);
+            let proto = decode(&shown, bytes)?;
+            if let Some(data) = external::needed(&shown, &proto)?.into_keys().next() {
+                let problem = "an embedded model must hold its weights itself".to_owned();
+                return Err(BundleError::External { file: shown, data, problem });
+            }
+            let source = GraphSource::Embedded(bytes);
+            let graph = ports::discover(source, &shown, &proto, &config.expected)?;
+            Ok(ReadGraph { graph, external: BTreeMap::new() })
+        }
+    }
+}
+
+fn decode(file: &str, bytes: &[u8]) -> Result<GraphProto, BundleError> {
+    let broken = |problem: String| BundleError::Graph { file: file.to_owned(), problem };
+    if bytes.is_empty() {
+        return Err(broken("the file is empty".into()));
+    }
+    let model = ModelProto::decode(bytes).map_err(|e| {
+        broken(format!("{e} (truncated after {} bytes, or another format?)", bytes.len()))
+    })?;
+    let graph = model.graph.ok_or_else(|| broken("it holds no graph".into()))?;
+    // Written after the graph: without it the end of the file is missing.
+    match model.opset_import.is_empty() {
+        true => {
+            Err(broken(format!("it names no operator set: truncated after {} bytes?", bytes.len())))
+        }
+        false => Ok(graph),
+    }
+}
+
+fn generation(
+    files: &Files,
+    config: &ModelConfig,
+    vocab_size: usize,
+) -> Result<Generation, BundleError> {
+    let mut gatherer = Gatherer::new(vocab_size);
+    if let Some(bytes) = files.read(GENERATION, CONFIG_LIMIT)? {
+        let file = files.display(GENERATION);
+        let says: GenerationFile = parse_json(&file, &bytes)?;
+        gatherer.file(&file, "", &says)?;
+    }
+    if let Some((prefix, search)) = &config.search {
+        gatherer.file(&config.file, prefix, search)?;
+    }
+    let (prefix, ids) = &config.ids;
+    gatherer.ids(&config.file, prefix, ids)?;
+    Ok(gatherer.finish())
+}
+
+/// The files that make the model, with their bytes.
+fn used_files(
+    files: &Files,
+    graph: &str,
+    external: &BTreeMap<String, u64>,
+) -> BTreeMap<String, u64> {
+    let fixed = [graph, configs::GENAI, configs::HF, GENERATION, MANIFEST];
+    let names: BTreeSet<&str> = fixed
+        .into_iter()
+        .chain(text_files::NAMES)
+        .chain(external.keys().map(String::as_str))
+        .collect();
+    names.into_iter().filter_map(|n| files.size(n).map(|size| (n.to_owned(), size))).collect()
+}
+
+fn content_hash<'a>(
+    files: &Files,
+    manifest: Option<&Manifest>,
+    used: impl Iterator<Item = &'a String>,
+) -> Result<String, BundleError> {
+    let mut hash = Sha256::new();
+    for name in used {
+        // Verified a moment ago: no second pass over the weights.
+        let one = match manifest.and_then(|m| m.files.get(name)) {
+            Some(known) => known.clone(),
+            None => files.sha256(name)?,
+        };
+        hash.update(format!("{one}  {name}\n"));
+    }
+    Ok(hex(&hash.finalize()))
+}
+
+fn directory_name(files: &Files) -> String {
+    let Files::Dir(root) = files else { return "embedded".into() };
+    let real = root.canonicalize().unwrap_or_else(|_| root.clone());
+    real.file_name().map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned())
+}

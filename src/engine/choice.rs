@@ -1,0 +1,104 @@
+//! Which engine runs a model, and why: `auto`, or what the configuration says.
+
+use super::{Engine, EngineOptions, LoadError};
+use crate::bundle::ModelGraph;
+
+/// What the configuration says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EngineKind {
+    /// ONNX Runtime if its library is found, else tract.
+    #[default]
+    Auto,
+    /// ONNX Runtime.
+    Ort,
+    /// tract.
+    Tract,
+}
+
+impl EngineKind {
+    /// The names in configuration and on the command line.
+    pub const NAMES: [&'static str; 3] = ["auto", "ort", "tract"];
+
+    /// The kind of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "auto" => Self::Auto,
+            "ort" => Self::Ort,
+            "tract" => Self::Tract,
+            _ => return None,
+        })
+    }
+
+    /// The name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Ort => "ort",
+            Self::Tract => "tract",
+        }
+    }
+}
+
+/// A decision for one of the engines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// Never [`EngineKind::Auto`].
+    pub kind: EngineKind,
+    /// For people.
+    pub reason: String,
+}
+
+/// Decides without loading a model.
+///
+/// # Errors
+/// [`LoadError::Library`] if what was asked for is not in this build or not on this machine.
+pub fn choose(asked: EngineKind) -> Result<Choice, LoadError> {
+    let configured = || "the configuration asks for it".to_owned();
+    match asked {
+        EngineKind::Tract if cfg!(feature = "tract") => {
+            Ok(Choice { kind: EngineKind::Tract, reason: configured() })
+        }
+        EngineKind::Tract => Err(LoadError::Library("this build has no tract engine".to_owned())),
+        EngineKind::Ort => find_ort().map(|_| Choice { kind: EngineKind::Ort, reason: configured() }),
+        EngineKind::Auto => match find_ort() {
+            Ok(found) => Ok(Choice { kind: EngineKind::Ort, reason: found }),
+            Err(missing) if cfg!(feature = "tract") => {
+                Ok(Choice { kind: EngineKind::Tract, reason: missing.to_string() })
+            }
+            Err(missing) => Err(missing),
+        },
+    }
+}
+
+#[cfg(feature = "ort")]
+fn find_ort() -> Result<String, LoadError> {
+    let library = super::ort::library::load()?;
+    Ok(format!("ONNX Runtime {} is at {}", library.version, library.path.display()))
+}
+
+#[cfg(not(feature = "ort"))]
+fn find_ort() -> Result<String, LoadError> {
+    Err(LoadError::Library("this build has no ONNX Runtime engine".to_owned()))
+}
+
+/// Loads `graph` into the engine chosen.
+///
+/// # Errors
+/// [`LoadError`] of that engine; another one is not tried.
+pub fn load(
+    choice: &Choice,
+    graph: &ModelGraph,
+    options: &EngineOptions,
+) -> Result<Box<dyn Engine>, LoadError> {
+    match choice.kind {
+        #[cfg(feature = "ort")]
+        EngineKind::Ort => Ok(Box::new(super::ort::OrtEngine::load(graph, options)?)),
+        #[cfg(feature = "tract")]
+        EngineKind::Tract => Ok(Box::new(super::tract::TractEngine::load(graph, options)?)),
+        kind => {
+            let problem = format!("this build has no engine {:?}", kind.name());
+            let _ = options;
+            Err(LoadError::Unsupported { file: graph.file_name(), problem })
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! What a client asks becomes a job, or a refusal: tasks, templates, tokens, grammar, bounds.
+//!
+//! A thread of its own, since tokenizing a long prompt and compiling a grammar take longer than a
+//! step may wait.
+
+use super::handle::Event;
+use super::job::Job;
+use super::model::{Model, ReadyTask};
+use super::shared::{Shared, Work};
+use super::start::Limits;
+use crate::core::error::{ErrorCode, RejectReason};
+use crate::core::plan::{Caps, ModelId};
+use crate::core::request::{Deadline, Sampling};
+use crate::core::session::Ticket;
+use crate::sample::{Constraint, ResponseShape, Sampler};
+use crate::text::{Conversation, Detokenizer, StopStrings, TextError};
+use crate::wire::{Ask, Reply, ResponseFormat};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::Duration;
+
+/// The admission thread.
+pub struct Admission {
+    model: Model,
+    caps: Caps,
+    limits: Limits,
+    jobs: SyncSender<Job>,
+    shared: Arc<Shared>,
+}
+
+impl Admission {
+    pub fn new(
+        model: Model,
+        caps: Caps,
+        limits: Limits,
+        jobs: SyncSender<Job>,
+        shared: &Arc<Shared>,
+    ) -> Self {
+        Self { model, caps, limits, jobs, shared: Arc::clone(shared) }
+    }
+
+    /// Serves until the last handle is gone.
+    pub fn run(mut self, work: &Receiver<Work>) {
+        while let Ok(work) = work.recv() {
+            let (request, id) = (work.id, work.ask.id.clone());
+            match self.prepare(&work.ask) {
+                Ok(prepared) => self.submit(work, prepared),
+                Err(reason) => {
+                    tracing::info!(request = request.0, code = reason.code(), "refused");
+                    self.shared.count(|c| c.refuse(reason.code));
+                    work.outbox.finish(Event { request, reply: Reply::Error { id, reason } });
+                }
+            }
+        }
+    }
+
+    fn submit(&self, work: Work, prepared: Prepared) {
+        let ask = &work.ask;
+        let task = prepared.task.as_deref().and_then(|name| self.model.tasks.get(name));
+        let spec = task.map(|t| &t.task);
+        let asked = ask.max_tokens.or(spec.and_then(|s| s.max_tokens));
+        let prompt_tokens = prepared.tokens.len() as u32;
+        let room = self.caps.context_tokens - prompt_tokens;
+        let after = |ms: u32| work.arrived.after(Duration::from_millis(ms.into()));
+        let ticket = Ticket {
+            id: work.id,
+            model: ModelId(0),
+            prompt_tokens,
+            max_new: match ask.max_tokens {
+                Some(tokens) => tokens,
+                None => asked.unwrap_or(self.limits.max_tokens).min(room),
+            },
+            flexible: ask.max_tokens.is_none() && prepared.constraint.is_none(),
+            priority: ask.priority.or(spec.and_then(|s| s.priority)).unwrap_or_default(),
+            deadline: Deadline {
+                answer: match ask.deadline_ms.or(spec.and_then(|s| s.deadline_ms)) {
+                    Some(ms) => after(ms),
+                    None => work.arrived.after(self.limits.deadline),
+                },
+                first_token: match ask.ttft_ms.or(spec.and_then(|s| s.ttft_ms)) {
+                    Some(ms) => Some(after(ms)),
+                    None => self.limits.first_token.map(|bound| work.arrived.after(bound)),
+                },
+                best_effort: ask.best_effort || spec.is_some_and(|s| s.best_effort),
+            },
+            arrived: work.arrived,
+        };
+        let detokenizer = Detokenizer::new(Arc::clone(self.model.tokenizer.table()), &prepared.tokens);
+        let stops = match ask.stop.as_slice() {
+            [] => spec.map(|s| s.stop.clone()).unwrap_or_default(),
+            stops => stops.to_vec(),
+        };
+        let mut tokens = prepared.tokens;
+        tokens.reserve_exact(ticket.max_new as usize);
+        let job = Job {
+            ticket,
+            client_id: work.ask.id,
+            tokens,
+            sampler: Sampler::new(prepared.sampling),
+            constraint: prepared.constraint,
+            detokenizer,
+            stops: StopStrings::new(stops),
+            eos: Arc::clone(&self.model.eos),
+            vocabulary: Arc::clone(&self.model.vocabulary),
+            stream: work.ask.stream,
+            outbox: work.outbox,
+            seat: work.seat,
+            progress: super::job::Progress::default(),
+        };
+        match self.jobs.try_send(job) {
+            Ok(()) => self.shared.wake(),
+            Err(error) => {
+                let (std::sync::mpsc::TrySendError::Full(job)
+                | std::sync::mpsc::TrySendError::Disconnected(job)) = error;
+                let request = job.id();
+                let code = ErrorCode::ShuttingDown;
+                let reply = Reply::refuse(job.client_id, code, "slmd is going down");
+                job.outbox.finish(Event { request, reply });
+            }
+        }
+    }
+
+    fn prepare(&mut self, ask: &Ask) -> Result<Prepared, RejectReason> {
+        let task = self.task_name(ask)?;
+        let ready = task.as_deref().map(|name| &self.model.tasks[name]);
+        let tokens = self.tokens(ask, ready)?;
+        let sampling = sampling(&self.model.sampling, ready, ask);
+        let shape = match &ask.response_format {
+            Some(format) => shape_of(format),
+            None => ready.and_then(|t| t.shape.clone()),
+        };
+        let constraint: Option<Box<dyn Constraint>> = shape
+            .map(|shape| self.model.grammars.compile(&shape))
+            .transpose()
+            .map_err(|e| bad(format!("response_format: {e}")))?;
+        Ok(Prepared { task, tokens, sampling, constraint })
+    }
+
+    /// The task asked for, or the default one of a plain prompt.
+    fn task_name(&self, ask: &Ask) -> Result<Option<String>, RejectReason> {
+        match &ask.task {
+            Some(name) if self.model.tasks.contains_key(name) => Ok(Some(name.clone())),
+            Some(name) => {
+                let known: Vec<&str> = self.model.tasks.keys().map(String::as_str).collect();
+                Err(RejectReason::new(
+                    ErrorCode::UnknownTask,
+                    format!("no task {name:?}; there is {}", list(&known)),
+                ))
+            }
+            None if ask.messages.is_empty() && ask.response_format.is_none() => {
+                Ok(self.model.default_task.clone())
+            }
+            None => Ok(None),
+        }
+    }
+
+    fn tokens(&self, ask: &Ask, task: Option<&ReadyTask>) -> Result<Vec<u32>, RejectReason> {
+        let bytes = ask.prompt.iter().map(String::len).sum::<usize>()
+            + ask.messages.iter().map(|m| m.content.len()).sum::<usize>();
+        if bytes > self.limits.prompt_bytes {
+            return Err(RejectReason::new(
+                ErrorCode::TooLarge,
+                format!("the prompt has {bytes} bytes; at most {} are taken", self.limits.prompt_bytes),
+            ));
+        }
+        if self.model.tokenizer.cannot_fit(bytes, self.caps.context_tokens as usize) {
+            return Err(self.too_long(&format!("the prompt's {bytes} bytes are")));
+        }
+        let tokens = match &self.model.chat {
+            Some(chat) => {
+                let conversation = self.conversation(ask, task)?;
+                let rendered = chat
+                    .render(&conversation, self.model.tokenizer.control())
+                    .map_err(refuse)?;
+                self.model.tokenizer.encode_rendered(&rendered)
+            }
+            None => self.model.tokenizer.encode(&self.raw(ask, task)?, true),
+        }
+        .map_err(refuse)?;
+        if tokens.len() >= self.caps.context_tokens as usize {
+            return Err(self.too_long(&format!("the prompt's {} tokens are", tokens.len())));
+        }
+        Ok(tokens)
+    }
+
+    fn too_long(&self, what: &str) -> RejectReason {
+        let fit = self.caps.context_tokens - 1;
+        let mut reason = RejectReason::new(
+            ErrorCode::MemoryInfeasible,
+            format!("{what} too long for the context of this model: at most {fit} tokens fit"),
+        );
+        reason.max_tokens_that_fit = Some(fit);
+        reason
+    }
+
+    fn conversation(
+        &self,
+        ask: &Ask,
+        task: Option<&ReadyTask>,
+    ) -> Result<Conversation, RejectReason> {
+        let mut conversation = Conversation::new(self.model.tokenizer.names());
+        if let Some(system) = task.and_then(|t| t.task.system.as_deref()) {
+            conversation.push("system", system);
+        }
+        if ask.messages.is_empty() {
+            conversation.push("user", &user_text(ask, task)?);
+        } else {
+            ask.messages.iter().for_each(|m| conversation.push(&m.role, &m.content));
+        }
+        Ok(conversation)
+    }
+
+    /// The prompt of a model without a chat template.
+    fn raw(&self, ask: &Ask, task: Option<&ReadyTask>) -> Result<String, RejectReason> {
+        if !ask.messages.is_empty() {
+            return Err(bad("this model has no chat template: send `prompt` instead of `messages`"));
+        }
+        let text = user_text(ask, task)?;
+        Ok(match task.and_then(|t| t.task.system.as_deref()) {
+            Some(system) => format!("{system}\n{text}"),
+            None => text,
+        })
+    }
+}
+
+/// A request that was understood.
+struct Prepared {
+    task: Option<String>,
+    tokens: Vec<u32>,
+    sampling: Sampling,
+    constraint: Option<Box<dyn Constraint>>,
+}
+
+/// The user's message: the prompt, or what the task's template makes of it and of `vars`.
+fn user_text(ask: &Ask, task: Option<&ReadyTask>) -> Result<String, RejectReason> {
+    match (task.and_then(|t| t.template.as_ref()), &ask.prompt) {
+        (Some(template), prompt) => {
+            let mut vars = ask.vars.clone().unwrap_or_else(|| serde_json::json!({}));
+            if let (Some(vars), Some(prompt)) = (vars.as_object_mut(), prompt) {
+                vars.insert("prompt".to_owned(), prompt.as_str().into());
+            }
+            template.render(&vars).map_err(refuse)
+        }
+        (None, Some(prompt)) => Ok(prompt.clone()),
+        (None, None) => Err(bad("neither `prompt` nor `messages` nor a task with a template")),
+    }
+}
+
+/// What the request asks, then the task, then the model.
+fn sampling(model: &Sampling, task: Option<&ReadyTask>, ask: &Ask) -> Sampling {
+    let spec = task.map(|t| &t.task);
+    let pick = |asked: Option<f32>, task: Option<f32>, own: f32| asked.or(task).unwrap_or(own);
+    Sampling {
+        temperature: pick(ask.temperature, spec.and_then(|s| s.temperature), model.temperature),
+        top_p: pick(ask.top_p, spec.and_then(|s| s.top_p), model.top_p),
+        top_k: ask.top_k.or(spec.and_then(|s| s.top_k)).unwrap_or(model.top_k),
+        min_p: pick(ask.min_p, spec.and_then(|s| s.min_p), model.min_p),
+        repetition_penalty: pick(
+            ask.repetition_penalty,
+            spec.and_then(|s| s.repetition_penalty),
+            model.repetition_penalty,
+        ),
+        frequency_penalty: ask.frequency_penalty.unwrap_or(model.frequency_penalty),
+        presence_penalty: ask.presence_penalty.unwrap_or(model.presence_penalty),
+        seed: ask.seed.or(model.seed),
+    }
+}
+
+fn shape_of(format: &ResponseFormat) -> Option<ResponseShape> {
+    Some(match format {
+        ResponseFormat::Text => return None,
+        ResponseFormat::JsonObject => ResponseShape::JsonObject,
+        ResponseFormat::JsonSchema(schema) => ResponseShape::JsonSchema(schema.clone()),
+        ResponseFormat::Choice(choices) => ResponseShape::Choice(choices.clone()),
+        ResponseFormat::Regex(regex) => ResponseShape::Regex(regex.clone()),
+        ResponseFormat::Lark(grammar) => ResponseShape::Lark(grammar.clone()),
+    })
+}
+
+fn bad(message: impl Into<String>) -> RejectReason {
+    RejectReason::new(ErrorCode::BadRequest, message)
+}
+
+fn refuse(error: TextError) -> RejectReason {
+    let code = match error {
+        TextError::TooLong { .. } => ErrorCode::TooLarge,
+        _ => ErrorCode::BadRequest,
+    };
+    RejectReason::new(code, error.to_string())
+}
+
+fn list(names: &[&str]) -> String {
+    match names {
+        [] => "none".to_owned(),
+        names => names.join(", "),
+    }
+}

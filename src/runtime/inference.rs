@@ -1,0 +1,190 @@
+//! The one thread that owns the engine: asks the scheduler, runs the step, says what happened.
+
+use super::job::Job;
+use super::shared::{Shared, Snapshot};
+use crate::core::error::ErrorCode;
+use crate::core::plan::{MAX_ROWS, ModelId, Row, StepPlan, Want};
+use crate::core::request::{RequestId, StopReason};
+use crate::core::scheduler::{Input, Output, RowOutcome, Scheduler, Step};
+use crate::engine::{Engine, StepError};
+use crate::wire::Reply;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::Duration;
+
+/// The state of the inference thread.
+pub struct Inference {
+    engine: Box<dyn Engine>,
+    scheduler: Scheduler,
+    jobs: BTreeMap<RequestId, Job>,
+    inbox: Receiver<Job>,
+    shared: Arc<Shared>,
+    /// The newest request seen: whoever is cancelled before that has been here already.
+    newest: RequestId,
+    /// Cancelled before they came through admission.
+    cancelled_early: BTreeSet<RequestId>,
+    drains: bool,
+    closed: bool,
+}
+
+impl Inference {
+    /// The thread's state; [`Inference::run`] is its body.
+    pub fn new(
+        engine: Box<dyn Engine>,
+        scheduler: Scheduler,
+        inbox: Receiver<Job>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            engine,
+            scheduler,
+            jobs: BTreeMap::new(),
+            inbox,
+            shared,
+            newest: RequestId(0),
+            cancelled_early: BTreeSet::new(),
+            drains: false,
+            closed: false,
+        }
+    }
+
+    /// Serves until the last [`Handle`](super::Handle) is gone or draining is done.
+    pub fn run(mut self) {
+        self.shared.set_inference_thread(std::thread::current());
+        while !(self.scheduler.is_empty() && (self.closed || self.shared.drain_until().is_some())) {
+            self.turn();
+        }
+        self.refuse_the_rest();
+    }
+
+    fn turn(&mut self) {
+        self.take_in();
+        let now = self.shared.now();
+        match self.scheduler.poll(now) {
+            Output::Step(step) => self.step(&step),
+            Output::Idle(until) => {
+                self.publish();
+                let longest = Duration::from_secs(3600);
+                std::thread::park_timeout(until.map_or(longest, |t| t.since(now).min(longest)));
+            }
+            Output::Rejected(id, reason) => {
+                if let Some(job) = self.jobs.remove(&id) {
+                    self.shared.count(|c| c.refuse(reason.code));
+                    let reply = Reply::Error { id: job.client_id, reason };
+                    job.outbox.finish(super::Event { request: id, reply });
+                }
+            }
+            Output::Finished { id, reason, slot } => {
+                if let Some(slot) = slot {
+                    self.engine.release(slot);
+                    self.scheduler.handle(now, Input::SlotFreed(slot));
+                }
+                self.finish(id, reason);
+            }
+        }
+    }
+
+    fn take_in(&mut self) {
+        loop {
+            match self.inbox.try_recv() {
+                Ok(job) => self.admit(job),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    self.closed = true;
+                    break;
+                }
+            }
+        }
+        let now = self.shared.now();
+        for id in self.shared.take_cancels() {
+            if self.jobs.contains_key(&id) {
+                self.scheduler.handle(now, Input::Cancel(id, StopReason::Cancelled));
+            } else if id > self.newest {
+                self.cancelled_early.insert(id);
+            }
+        }
+        if let Some(until) = self.shared.drain_until()
+            && !self.drains
+        {
+            self.drains = true;
+            self.scheduler.handle(now, Input::Drain { until });
+        }
+    }
+
+    fn admit(&mut self, job: Job) {
+        let (now, ticket) = (self.shared.now(), job.ticket);
+        self.newest = ticket.id;
+        self.jobs.insert(ticket.id, job);
+        self.scheduler.handle(now, Input::Submit(ticket));
+        if self.cancelled_early.remove(&ticket.id) {
+            self.scheduler.handle(now, Input::Cancel(ticket.id, StopReason::Cancelled));
+        }
+        let newest = self.newest;
+        self.cancelled_early.retain(|id| *id > newest);
+    }
+
+    fn step(&mut self, step: &Step) {
+        let started = self.shared.now();
+        let rows: heapless::Vec<Row<'_>, MAX_ROWS> = step
+            .iter()
+            .map(|row| {
+                let (start, end) = (row.pos as usize, (row.pos + row.count) as usize);
+                let tokens = &self.jobs[&row.id].tokens[start..end];
+                let want = if row.logits { Want::Last } else { Want::None };
+                Row { slot: row.slot, pos: row.pos, tokens, want }
+            })
+            .collect();
+        let result = self.engine.step(&StepPlan { rows: &rows });
+        let ended = self.shared.now();
+        let mut outcomes = heapless::Vec::<(RequestId, RowOutcome), MAX_ROWS>::new();
+        for (index, row) in step.iter().enumerate() {
+            let job = self.jobs.get_mut(&row.id).expect("the scheduler plans jobs that are here");
+            job.started(started);
+            let outcome = match &result {
+                Ok(()) if row.logits => job.advance(self.engine.logits(index), ended),
+                Ok(()) => RowOutcome::Fed,
+                Err(StepError::Stopped) => RowOutcome::Ended(StopReason::Deadline, 0),
+                Err(error) => {
+                    job.failed(error.to_string());
+                    RowOutcome::Ended(StopReason::Failed, 0)
+                }
+            };
+            outcomes.push((row.id, outcome)).expect("as many as rows");
+        }
+        if let Err(error) = &result {
+            tracing::error!(%error, "a step failed");
+        }
+        let took = ended.since(started);
+        self.scheduler.handle(self.shared.now(), Input::Stepped { took, rows: &outcomes });
+    }
+
+    fn finish(&mut self, id: RequestId, reason: StopReason) {
+        let Some(job) = self.jobs.remove(&id) else { return };
+        let (prompt, answer) = (job.ticket.prompt_tokens, job.generated());
+        let code = job.finish(reason, self.shared.now());
+        tracing::info!(request = id.0, cause = reason.cause(), prompt, answer, "request ended");
+        self.shared.count(|c| c.end(code, prompt, answer));
+    }
+
+    fn publish(&self) {
+        let (running, waiting) = self.scheduler.load();
+        let costs = self.scheduler.costs(ModelId(0));
+        self.shared.publish(Snapshot {
+            running,
+            waiting,
+            kv_held_bytes: self.scheduler.kv_held_bytes(),
+            decode_us: costs.decode().as_micros() as u64,
+            prefill_token_us: costs.token().as_micros() as u64,
+        });
+    }
+
+    /// What came in while the last answer went out.
+    fn refuse_the_rest(&mut self) {
+        while let Ok(job) = self.inbox.recv_timeout(Duration::from_millis(50)) {
+            let id = job.id();
+            let reply = Reply::refuse(job.client_id, ErrorCode::ShuttingDown, "slmd is going down");
+            job.outbox.finish(super::Event { request: id, reply });
+        }
+    }
+}

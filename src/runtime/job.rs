@@ -1,0 +1,223 @@
+//! One admitted request on the inference thread: its tokens, and what becomes of logits.
+
+use super::handle::{Event, Outbox};
+use super::shared::Seat;
+use crate::core::error::{ErrorCode, RejectReason};
+use crate::core::request::{RequestId, StopReason, Time};
+use crate::core::scheduler::RowOutcome;
+use crate::core::session::Ticket;
+use crate::sample::{Constraint, Sampler, TokenMask};
+use crate::text::{Detokenizer, StopStrings, Stopped};
+use crate::wire::{Answer, Reply};
+
+/// A request with everything that the inference thread needs.
+pub struct Job {
+    /// What the scheduler is told.
+    pub ticket: Ticket,
+    /// The client's id.
+    pub client_id: Option<String>,
+    /// Prompt, then answer.
+    pub tokens: Vec<u32>,
+    /// Draws tokens.
+    pub sampler: Sampler,
+    /// The shape of the answer, if one was asked for.
+    pub constraint: Option<Box<dyn Constraint>>,
+    /// Turns tokens into text.
+    pub detokenizer: Detokenizer,
+    /// Texts that end the answer.
+    pub stops: StopStrings,
+    /// Tokens that end the answer.
+    pub eos: std::sync::Arc<[u32]>,
+    /// Tokens that may be sampled at all.
+    pub vocabulary: std::sync::Arc<TokenMask>,
+    /// Whether the client wants deltas.
+    pub stream: bool,
+    /// Where replies go.
+    pub outbox: Outbox,
+    /// Its place among the requests held.
+    pub seat: Seat,
+    /// What happened so far.
+    pub progress: Progress,
+}
+
+/// What happened to a job so far.
+#[derive(Debug, Default)]
+pub struct Progress {
+    text: String,
+    /// The text of one token, before stop strings are looked for.
+    piece: String,
+    stopped: bool,
+    started: Option<Time>,
+    first_token: Option<Time>,
+    failure: Option<String>,
+}
+
+impl Job {
+    /// The request.
+    pub const fn id(&self) -> RequestId {
+        self.ticket.id
+    }
+
+    /// Takes note of its first step.
+    pub fn started(&mut self, now: Time) {
+        self.progress.started.get_or_insert(now);
+    }
+
+    /// Keeps why the engine failed, for the reply.
+    pub fn failed(&mut self, why: String) {
+        self.progress.failure = Some(why);
+    }
+
+    /// Draws the next token from `logits` (`[vocab_size]`, overwritten) and appends what the
+    /// grammar then determines.
+    pub fn advance(&mut self, logits: &mut [f32], now: Time) -> RowOutcome {
+        let outcome = match self.next_token(logits) {
+            Ok(token) => self.append(token),
+            Err(why) => {
+                self.failed(why);
+                RowOutcome::Ended(StopReason::Failed, 0)
+            }
+        };
+        self.progress.first_token.get_or_insert(now);
+        outcome
+    }
+
+    fn next_token(&mut self, logits: &mut [f32]) -> Result<u32, String> {
+        match &mut self.constraint {
+            Some(constraint) => constraint.mask().map_err(|e| e.to_string())?.apply(logits),
+            None => self.vocabulary.apply(logits),
+        }
+        let (prompt, answer) = self.tokens.split_at(self.ticket.prompt_tokens as usize);
+        self.sampler.sample(logits, prompt, answer).map_err(|e| e.to_string())
+    }
+
+    fn append(&mut self, token: u32) -> RowOutcome {
+        if self.eos.contains(&token) {
+            return RowOutcome::Ended(StopReason::Stop, 0);
+        }
+        let mut grown = 0;
+        let mut next = Some(token);
+        let mut forced = heapless::Deque::<u32, FORCED_AT_ONCE>::new();
+        while let Some(token) = next {
+            self.tokens.push(token);
+            grown += 1;
+            if self.emit(token) {
+                return RowOutcome::Ended(StopReason::Stop, grown);
+            }
+            if self.generated() >= self.ticket.max_new {
+                break;
+            }
+            if let Some(constraint) = &mut self.constraint {
+                if let Err(error) = constraint.advance(token) {
+                    self.failed(error.to_string());
+                    return RowOutcome::Ended(StopReason::Failed, grown);
+                }
+                if constraint.must_stop() {
+                    return RowOutcome::Ended(StopReason::Stop, grown);
+                }
+                if forced.is_empty() {
+                    let tokens = constraint.forced();
+                    forced.extend(tokens.iter().copied().take(FORCED_AT_ONCE));
+                }
+            }
+            next = forced.pop_front().filter(|t| !self.eos.contains(t));
+        }
+        RowOutcome::Grew(grown)
+    }
+
+    /// Appends the token's text; says whether a stop string is complete.
+    fn emit(&mut self, token: u32) -> bool {
+        let Progress { piece, text, .. } = &mut self.progress;
+        let shown = text.len();
+        piece.clear();
+        self.detokenizer.push(token, piece);
+        let stopped = self.stops.push(piece, text) != Stopped::No;
+        self.progress.stopped = stopped;
+        self.show(shown);
+        stopped
+    }
+
+    /// What the detokenizer and the stop strings still hold back.
+    fn flush(&mut self) {
+        let Progress { piece, text, .. } = &mut self.progress;
+        let shown = text.len();
+        piece.clear();
+        self.detokenizer.finish(piece);
+        if self.stops.push(piece, text) == Stopped::No {
+            self.stops.finish(text);
+        }
+        self.show(shown);
+    }
+
+    /// Sends the text from byte `shown` on as a delta.
+    fn show(&mut self, shown: usize) {
+        let text = &self.progress.text[shown..];
+        if self.stream && !text.is_empty() {
+            let reply = Reply::Delta { id: self.client_id.clone(), text: text.to_owned() };
+            self.outbox.delta(Event { request: self.id(), reply });
+        }
+    }
+
+    /// Tokens of the answer.
+    pub fn generated(&self) -> u32 {
+        (self.tokens.len() - self.ticket.prompt_tokens as usize) as u32
+    }
+
+    /// Sends the terminal reply; gives the code of an error.
+    pub fn finish(mut self, reason: StopReason, now: Time) -> Option<ErrorCode> {
+        if !self.progress.stopped {
+            self.flush();
+        }
+        let id = self.client_id.take();
+        let (request, error) = (self.id(), self.error(reason));
+        let code = error.as_ref().map(|e| e.code);
+        let reply = match error {
+            Some(reason) => Reply::Error { id, reason },
+            None => Reply::Answer(Box::new(self.answer(id, reason, now))),
+        };
+        self.outbox.finish(Event { request, reply });
+        code
+    }
+
+    fn error(&self, reason: StopReason) -> Option<RejectReason> {
+        let unfinished = self.constraint.is_some() || self.generated() == 0;
+        let (code, message) = match reason {
+            StopReason::Stop | StopReason::Length => return None,
+            StopReason::Deadline if !unfinished => return None,
+            StopReason::Deadline => (
+                ErrorCode::DeadlineExceeded,
+                match self.progress.text.as_str() {
+                    "" => "the deadline passed before the answer began".to_owned(),
+                    draft => format!("the deadline passed before the answer was complete: {draft}"),
+                },
+            ),
+            StopReason::Cancelled => (ErrorCode::Cancelled, "cancelled".to_owned()),
+            StopReason::ShuttingDown => (ErrorCode::ShuttingDown, "slmd is going down".to_owned()),
+            StopReason::Failed => {
+                (ErrorCode::Internal, self.progress.failure.clone().unwrap_or_default())
+            }
+        };
+        Some(RejectReason::new(code, message))
+    }
+
+    fn answer(self, id: Option<String>, reason: StopReason, now: Time) -> Answer {
+        let arrived = self.ticket.arrived;
+        let ms = |t: Time| t.since(arrived).as_secs_f32() * 1e3;
+        Answer {
+            id,
+            finish_reason: reason.finish_reason(),
+            cause: reason.cause(),
+            truncated: reason != StopReason::Stop,
+            prompt_tokens: self.ticket.prompt_tokens,
+            completion_tokens: self.generated(),
+            cached_tokens: 0,
+            queue_ms: self.progress.started.map_or(0.0, ms),
+            ttft_ms: self.progress.first_token.map_or(0.0, ms),
+            total_ms: ms(now),
+            text: self.progress.text,
+        }
+    }
+}
+
+/// The most forced tokens that are taken from the grammar at once; the rest follow.
+const FORCED_AT_ONCE: usize = 64;

@@ -1,0 +1,154 @@
+//! Everything of a model but its engine: text, tasks and defaults.
+
+use crate::bundle::{Bundle, Output, SamplingDefaults, Task};
+use crate::core::request::Sampling;
+use crate::sample::{GrammarFactory, ResponseShape, TokenMask};
+use crate::text::{ChatTemplate, Clock, TaskTemplate, TextError, Tokenizer};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A task that is ready to run: its templates and grammar are known to compile.
+pub struct ReadyTask {
+    /// As configured.
+    pub task: Task,
+    /// What makes the user's message of `vars` and `prompt`.
+    pub template: Option<TaskTemplate>,
+    /// The shape of its answers.
+    pub shape: Option<ResponseShape>,
+}
+
+/// The model's side of a request.
+pub struct Model {
+    /// Text to tokens.
+    pub tokenizer: Tokenizer,
+    /// Conversations to prompts, where the model has that.
+    pub chat: Option<ChatTemplate>,
+    /// Tokens that end an answer.
+    pub eos: Arc<[u32]>,
+    /// Tokens that may be sampled: those of the tokenizer, not the padding of the logits.
+    pub vocabulary: Arc<TokenMask>,
+    /// Makes constraints.
+    pub grammars: GrammarFactory,
+    /// The model's own sampling defaults.
+    pub sampling: Sampling,
+    /// The tasks by name.
+    pub tasks: BTreeMap<String, ReadyTask>,
+    /// The task of a plain prompt that names none.
+    pub default_task: Option<String>,
+}
+
+/// A bundle whose parts do not work.
+#[derive(Debug, thiserror::Error)]
+#[error("{model}: {part}: {problem}")]
+pub struct ModelError {
+    /// The bundle.
+    pub model: String,
+    /// The file, or `task.NAME`.
+    pub part: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl Model {
+    /// From a bundle and further tasks, which win over the bundle's of the same name.
+    ///
+    /// # Errors
+    /// [`ModelError`] for the first part that does not compile.
+    pub fn new(bundle: &Bundle, tasks: &[Task]) -> Result<Self, ModelError> {
+        let wrong = |part: &str, problem: String| ModelError {
+            model: bundle.name.clone(),
+            part: part.to_owned(),
+            problem,
+        };
+        let files = &bundle.text;
+        let tokenizer = Tokenizer::new(
+            &files.tokenizer_json,
+            files.tokenizer_config.as_deref(),
+            files.special_tokens_map.as_deref(),
+        )
+        .map_err(|e| wrong("tokenizer", e.to_string()))?;
+        let chat = tokenizer
+            .names()
+            .template(files.chat_template.as_deref())
+            .map(|source| ChatTemplate::new(source, clock()))
+            .transpose()
+            .map_err(|e| wrong("chat template", e.to_string()))?;
+        let logits = bundle.graph.vocab_size;
+        let eos = ends(bundle, &tokenizer);
+        let grammars = GrammarFactory::new(tokenizer.table(), &eos, logits)
+            .map_err(|e| wrong("tokenizer.json", e.to_string()))?;
+        let vocabulary = TokenMask::vocabulary(tokenizer.table(), logits);
+        let mut model = Self {
+            chat,
+            eos,
+            vocabulary: Arc::new(vocabulary),
+            grammars,
+            sampling: sampling(&bundle.generation.sampling),
+            tasks: BTreeMap::new(),
+            default_task: bundle.default_task.clone(),
+            tokenizer,
+        };
+        for task in bundle.tasks.iter().chain(tasks) {
+            let ready = model
+                .ready(task)
+                .map_err(|problem| wrong(&format!("task.{}", task.name), problem))?;
+            model.tasks.insert(task.name.clone(), ready);
+        }
+        Ok(model)
+    }
+
+    /// Compiles the parts of a task once, so that its faults show at start.
+    fn ready(&mut self, task: &Task) -> Result<ReadyTask, String> {
+        let template = task
+            .template
+            .as_deref()
+            .map(|source| TaskTemplate::new(&format!("task.{}.template", task.name), source))
+            .transpose()
+            .map_err(|e: TextError| e.to_string())?;
+        let shape = task.output.as_ref().map(shape_of);
+        if let Some(shape) = &shape {
+            self.grammars.compile(shape).map_err(|e| e.to_string())?;
+        }
+        Ok(ReadyTask { task: task.clone(), template, shape })
+    }
+}
+
+/// The shape that a task's output asks for.
+fn shape_of(output: &Output) -> ResponseShape {
+    match output {
+        Output::JsonObject => ResponseShape::JsonObject,
+        Output::JsonSchema(schema) => ResponseShape::JsonSchema(schema.clone()),
+        Output::Choice(choices) => ResponseShape::Choice(choices.clone()),
+        Output::Regex(regex) => ResponseShape::Regex(regex.clone()),
+        Output::Lark(grammar) => ResponseShape::Lark(grammar.clone()),
+    }
+}
+
+/// What the bundle names as ends of an answer, else what the tokenizer suggests.
+fn ends(bundle: &Bundle, tokenizer: &Tokenizer) -> Arc<[u32]> {
+    match bundle.generation.eos.as_slice() {
+        [] => tokenizer.eos_candidates().into(),
+        named => named.into(),
+    }
+}
+
+/// The model's defaults over ours.
+fn sampling(model: &SamplingDefaults) -> Sampling {
+    let own = Sampling::default();
+    Sampling {
+        temperature: model.temperature.unwrap_or(own.temperature),
+        top_k: model.top_k.unwrap_or(own.top_k),
+        top_p: model.top_p.unwrap_or(own.top_p),
+        min_p: model.min_p.unwrap_or(own.min_p),
+        repetition_penalty: model.repetition_penalty.unwrap_or(own.repetition_penalty),
+        ..own
+    }
+}
+
+/// The wall clock, in UTC: a daemon has no user whose zone it could know.
+fn clock() -> Clock {
+    Arc::new(|| {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
+    })
+}
