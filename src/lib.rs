@@ -22,10 +22,12 @@
 //! - [`config`], [`supervisor`] and [`cli`] make a process of it.
 
 pub mod bundle;
+pub mod client;
 pub mod core;
 pub mod engine;
 pub mod kernels;
 pub mod runtime;
 pub mod sample;
 pub mod text;
+pub mod transport;
 pub mod wire;
