@@ -93,7 +93,7 @@ pub fn load(
     match choice.kind {
         #[cfg(feature = "ort")]
         EngineKind::Ort => Ok(Box::new(super::ort::OrtEngine::load(graph, options)?)),
-        #[cfg(any())]
+        #[cfg(feature = "tract")]
         EngineKind::Tract => Ok(Box::new(super::tract::TractEngine::load(graph, options)?)),
         kind => {
             let problem = format!("this build has no engine {:?}", kind.name());
