@@ -28,6 +28,7 @@ pub mod engine;
 pub mod kernels;
 pub mod runtime;
 pub mod sample;
+pub mod supervisor;
 pub mod text;
 pub mod transport;
 pub mod wire;
