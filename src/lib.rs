@@ -21,7 +21,9 @@
 //! - [`transport`] moves bytes; [`client`] is the other end of its socket, for Rust programs.
 //! - [`config`], [`supervisor`] and [`cli`] make a process of it.
 
+pub mod board;
 pub mod bundle;
+pub mod config;
 pub mod core;
 pub mod engine;
 #[allow(missing_docs)]
