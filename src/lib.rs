@@ -23,9 +23,13 @@
 
 pub mod board;
 pub mod bundle;
+pub mod client;
 pub mod config;
 pub mod core;
 pub mod engine;
-#[allow(missing_docs)]
+pub mod kernels;
 pub mod runtime;
+pub mod sample;
+pub mod text;
+pub mod transport;
 pub mod wire;

@@ -4,6 +4,8 @@
 //! transport, and nothing a client does can block the inference thread.
 
 mod handle;
+mod service;
 mod shared;
 
 pub use handle::{Event, Handle, Origin, Outbox};
+pub use service::Service;
