@@ -21,8 +21,10 @@
 //! - [`transport`] moves bytes; [`client`] is the other end of its socket, for Rust programs.
 //! - [`config`], [`supervisor`] and [`cli`] make a process of it.
 
+pub mod board;
 pub mod bundle;
 pub mod client;
+pub mod config;
 pub mod core;
 pub mod engine;
 pub mod kernels;
