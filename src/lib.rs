@@ -22,6 +22,7 @@
 //! - [`config`], [`supervisor`] and [`cli`] make a process of it.
 
 pub mod bundle;
+pub mod cli;
 pub mod client;
 pub mod core;
 pub mod engine;

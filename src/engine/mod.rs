@@ -4,9 +4,9 @@
 //! nothing of requests, text or time. All engines of one bundle give the same logits within the
 //! bound stated in `docs/reproducibility.md`.
 
-mod memory;
 #[cfg(any())]
 mod choice;
+mod memory;
 #[cfg(feature = "ort")]
 pub mod ort;
 pub mod scripted;
