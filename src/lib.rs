@@ -26,7 +26,9 @@ pub mod cli;
 pub mod client;
 pub mod core;
 pub mod engine;
-#[allow(missing_docs)]
+pub mod kernels;
 pub mod runtime;
+pub mod sample;
+pub mod text;
 pub mod transport;
 pub mod wire;
