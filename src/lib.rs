@@ -23,6 +23,7 @@
 
 pub mod board;
 pub mod bundle;
+pub mod cli;
 pub mod client;
 pub mod config;
 pub mod core;
