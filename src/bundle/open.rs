@@ -296,3 +296,7 @@ fn directory_name(files: &Files) -> String {
     let real = root.canonicalize().unwrap_or_else(|_| root.clone());
     real.file_name().map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned())
 }
+
+#[cfg(test)]
+#[path = "open_tests.rs"]
+mod tests;

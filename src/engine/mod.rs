@@ -4,9 +4,8 @@
 //! nothing of requests, text or time. All engines of one bundle give the same logits within the
 //! bound stated in `docs/reproducibility.md`.
 
+pub mod choice;
 mod memory;
-#[cfg(any())]
-mod choice;
 #[cfg(feature = "ort")]
 pub mod ort;
 pub mod scripted;
@@ -14,7 +13,7 @@ pub mod scripted;
 pub mod tract;
 
 use crate::core::plan::{Caps, Slot, StepPlan, Want};
-pub use memory::{ProcessMemory, f16_to_f32, process_memory};
+pub use memory::{ProcessMemory, process_memory};
 
 /// How an engine is to be loaded.
 #[derive(Debug, Clone)]

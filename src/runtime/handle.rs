@@ -4,6 +4,7 @@ use super::shared::{Shared, Work};
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::request::RequestId;
 use crate::wire::{Ask, Reply};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use tokio::sync::mpsc;
@@ -23,6 +24,8 @@ pub struct Event {
 pub struct Outbox {
     deltas: mpsc::Sender<Event>,
     last: mpsc::OwnedPermit<Event>,
+    /// Set by the first delta lost; see [`Outbox::delta`].
+    lossy: Cell<bool>,
 }
 
 impl Outbox {
@@ -37,12 +40,19 @@ impl Outbox {
                 "too many replies wait to be read on this connection; read them, then ask again",
             )
         })?;
-        Ok(Self { deltas: sender.clone(), last })
+        Ok(Self { deltas: sender.clone(), last, lossy: Cell::new(false) })
     }
 
     /// Sends a delta if there is room; says whether there was.
+    ///
+    /// After the first one lost the others stay away too, so that what a client has heard is always
+    /// a prefix of the answer. A quarter of the channel is left for terminal replies.
     pub fn delta(&self, event: Event) -> bool {
-        self.deltas.try_send(event).is_ok()
+        let room = self.deltas.capacity() > self.deltas.max_capacity() / 4;
+        if self.lossy.get() || !room || self.deltas.try_send(event).is_err() {
+            self.lossy.set(true);
+        }
+        !self.lossy.get()
     }
 
     /// Whether nobody listens any more.

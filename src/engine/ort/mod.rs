@@ -11,6 +11,7 @@ mod stop;
 use super::{Engine, EngineInfo, EngineOptions, Footprint, LoadError, StepError, Stop, check_plan};
 use crate::bundle::{GraphSource, KvUpdate, ModelGraph, PortType};
 use crate::core::plan::{Caps, MAX_ROWS, Rollback, Shapes, Slot, StepPlan, StopGrain, Want};
+use crate::kernels::half;
 use cache::Cache;
 use ffi::{Block, Tensor};
 use ort::session::builder::{BuilderResult, GraphOptimizationLevel, SessionBuilder};
@@ -200,7 +201,7 @@ impl OrtEngine {
                     self.buffers.widened.resize(end, 0.0);
                 }
                 let wide = self.buffers.widened[range.start..end].iter_mut();
-                wide.zip(&halves[range.start..end]).for_each(|(w, h)| *w = super::f16_to_f32(*h));
+                wide.zip(&halves[range.start..end]).for_each(|(w, h)| *w = half::to_f32(*h));
             }
         }
     }
