@@ -23,6 +23,7 @@
 
 pub mod board;
 pub mod bundle;
+pub mod cli;
 pub mod client;
 pub mod config;
 pub mod core;
@@ -30,6 +31,7 @@ pub mod engine;
 pub mod kernels;
 pub mod runtime;
 pub mod sample;
+pub mod supervisor;
 pub mod text;
 pub mod transport;
 pub mod wire;

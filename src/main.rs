@@ -1,3 +1,7 @@
 //! The `slmd` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    slmd::cli::main()
+}

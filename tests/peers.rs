@@ -1,5 +1,7 @@
 //! Who may talk to the socket, as real peers of other users. Needs root; passes by otherwise.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails here has said enough")]
+
 mod fake_daemon;
 
 use fake_daemon::{Daemon, Lines};

@@ -1,5 +1,7 @@
 //! The socket as clients meet it: real sockets, a fake service behind them.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails here has said enough")]
+
 mod fake_daemon;
 
 use fake_daemon::{Daemon, Lines, eventually};

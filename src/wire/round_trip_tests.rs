@@ -233,3 +233,16 @@ fn an_unknown_code_of_a_newer_daemon_is_kept_in_the_text() {
     let reply = json::parse_reply(line.to_string().as_bytes()).expect("a reply");
     assert_eq!(reply, Reply::refuse(None, ErrorCode::Internal, "too_hot: cooling"));
 }
+
+#[test]
+fn the_documented_bytes_are_these() {
+    let ask = Ask { id: Some("7".into()), prompt: Some("hi".into()), ..Ask::default() };
+    let mut bytes = Vec::new();
+    frame::append(&ClientFrame::from(&Command::Ask(Box::new(ask))), &mut bytes);
+    let head = [5, 1, 1, 1, b'7', 1, 5, 1, 2, b'h', b'i'];
+    assert_eq!(bytes, [&head[..], &[1; 17], &[0]].concat());
+    bytes.clear();
+    let reply = Reply::Delta { id: Some("7".into()), text: "yes".into() };
+    frame::append(&ServerFrame::from(&reply), &mut bytes);
+    assert_eq!(bytes, [9, 1, 1, 1, b'7', 3, b'y', b'e', b's', 0]);
+}

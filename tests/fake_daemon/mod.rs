@@ -1,6 +1,7 @@
 //! A daemon's socket without a daemon: what a client says decides how the fake service answers.
 
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test that fails here has said enough")]
 
 use serde_json::{Value, json};
 use slmd::core::error::{ErrorCode, RejectReason};
@@ -60,7 +61,8 @@ fn stream(outbox: &Outbox, request: RequestId, id: &Option<String>, piece: &str)
 impl Service for Fake {
     fn submit(&self, ask: Ask, _: &Origin, outbox: Outbox) -> Result<RequestId, RejectReason> {
         let request = RequestId(self.0.next.fetch_add(1, Ordering::Relaxed));
-        let prompt = ask.prompt.unwrap_or_default();
+        let last = ask.messages.last().map(|m| m.content.clone());
+        let prompt = ask.prompt.or(last).unwrap_or_default();
         let (verb, rest) = prompt.split_once(' ').unwrap_or((&prompt, ""));
         match verb {
             "echo" => {

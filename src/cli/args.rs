@@ -1,0 +1,241 @@
+//! The arguments of every command, and the help that teaches them.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// slmd runs one small language model on an edge device and answers prompts offline.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  slmd ask \"Which room is it warmest in?\"     ask the daemon, or a model in this process
+  slmd serve --config /etc/slmd/config.toml   be the daemon
+  slmd status                                 what the daemon is doing
+
+Exit codes: 0 done, 64 usage, 65 the request cannot be served, 66 no such file, 69 no daemon,
+70 a fault of slmd, 75 try again later, 77 not allowed, 78 configuration, 124 out of time,
+130 interrupted."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Ask one prompt and print the answer
+    Ask(AskArgs),
+    /// Talk with the model, line by line
+    Chat(ChatArgs),
+    /// Show what the daemon is doing
+    Status(StatusArgs),
+    /// End a request of the daemon, by the number that `slmd status` shows
+    Cancel(CancelArgs),
+    /// Run the daemon
+    Serve(ServeArgs),
+    /// Validate a configuration, a board file or a model, without running anything
+    Check(CheckArgs),
+    /// Look at this machine and say what slmd finds and what is missing
+    Doctor(DoctorArgs),
+}
+
+/// Where the daemon is.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SocketArgs {
+    /// The daemon's socket; left out: /run/slmd/slmd.sock, then slmd/slmd.sock in
+    /// $XDG_RUNTIME_DIR
+    #[arg(long, value_name = "PATH", env = "SLMD_SOCKET")]
+    pub socket: Option<PathBuf>,
+}
+
+/// How to answer in this process.
+#[derive(Debug, Clone, Default, Args)]
+pub struct LocalArgs {
+    /// Answer in this process with this engine: auto, ort or tract
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<String>,
+    /// Answer in this process with the model in this directory
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+}
+
+impl LocalArgs {
+    /// Whether the daemon is not to be asked.
+    pub fn is_asked_for(&self) -> bool {
+        self.engine.is_some() || self.model.is_some()
+    }
+}
+
+/// How the answer is to be made.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SamplingArgs {
+    /// The most tokens of the answer
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<u32>,
+    /// 0: always the likeliest token; up to 10
+    #[arg(long, value_name = "T")]
+    pub temperature: Option<f32>,
+    /// The same seed gives the same answer on the same machine
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// End the answer before this text; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// The answer is due in so many milliseconds; what cannot be ready by then is refused
+    #[arg(long, value_name = "MS")]
+    pub deadline_ms: Option<u32>,
+}
+
+/// `slmd ask`.
+#[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "\
+Examples:
+  slmd ask \"Name three metals.\"
+  slmd ask --task vehicle \"warmer in the back\"
+  slmd ask --deadline-ms 800 --max-tokens 40 \"Is 7.1 mm/s too much for a pump?\"
+  journalctl -n 50 | slmd ask --schema alert.schema.json -
+  slmd ask --model ./models/smollm2 --json \"hello\"
+
+A running daemon answers; without one, and always with --engine or --model, this process does.
+The text goes to standard output: as it comes to a terminal, whole to a pipe.")]
+pub struct AskArgs {
+    /// The prompt; `-` or nothing: standard input
+    #[arg(value_name = "PROMPT")]
+    pub prompt: Option<String>,
+    /// A task of the configuration or of the model
+    #[arg(long, value_name = "NAME")]
+    pub task: Option<String>,
+    /// The answer is JSON valid under the schema in this file
+    #[arg(long, value_name = "FILE")]
+    pub schema: Option<PathBuf>,
+    /// Print the whole reply as one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// How the answer is to be made.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// Where the daemon is.
+    #[command(flatten)]
+    pub socket: SocketArgs,
+    /// How to answer in this process.
+    #[command(flatten)]
+    pub local: LocalArgs,
+}
+
+/// `slmd chat`.
+#[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "\
+In the conversation: /reset forgets it, /quit or Ctrl-D ends, Ctrl-C ends the current answer.")]
+pub struct ChatArgs {
+    /// What the model is to be
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// How the answers are to be made.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// Where the daemon is.
+    #[command(flatten)]
+    pub socket: SocketArgs,
+    /// How to answer in this process.
+    #[command(flatten)]
+    pub local: LocalArgs,
+}
+
+/// `slmd status`.
+#[derive(Debug, Clone, Args)]
+pub struct StatusArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where the daemon is.
+    #[command(flatten)]
+    pub socket: SocketArgs,
+}
+
+/// `slmd cancel`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+For root and the daemon's own user. The `id` that a client gave is known to its own connection
+only: there, send {\"op\":\"cancel\",\"id\":\"...\"}.")]
+pub struct CancelArgs {
+    /// The request's number
+    #[arg(value_name = "NUMBER")]
+    pub request: String,
+    /// Where the daemon is.
+    #[command(flatten)]
+    pub socket: SocketArgs,
+}
+
+/// `slmd serve`.
+#[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "\
+Examples:
+  slmd serve                                  with the defaults and the embedded model
+  slmd serve --config /etc/slmd/config.toml
+  slmd check --config config.toml             what would be wrong with it")]
+pub struct ServeArgs {
+    /// The configuration; left out: /etc/slmd/config.toml, if it exists
+    #[arg(long, value_name = "FILE", env = "SLMD_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The model's directory, instead of the configuration's
+    #[arg(long, value_name = "DIR", env = "SLMD_MODEL")]
+    pub model: Option<PathBuf>,
+    /// auto, ort or tract, instead of the configuration's
+    #[arg(long, value_name = "ENGINE", env = "SLMD_ENGINE")]
+    pub engine: Option<String>,
+    /// Where to listen, instead of the configuration's [unix] path
+    #[arg(long, value_name = "PATH", env = "SLMD_SOCKET")]
+    pub socket: Option<PathBuf>,
+}
+
+/// `slmd check`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct CheckArgs {
+    /// A configuration
+    #[arg(long, value_name = "FILE", env = "SLMD_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// A board file
+    #[arg(long, value_name = "FILE")]
+    pub board: Option<PathBuf>,
+    /// A model's directory: layout, hashes, inputs and outputs, templates
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `slmd doctor`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DoctorArgs {
+    /// The configuration; left out: /etc/slmd/config.toml, if it exists
+    #[arg(long, value_name = "FILE", env = "SLMD_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn prompts_that_look_like_numbers_or_dashes_are_prompts() {
+        let Command::Ask(args) = Cli::parse_from(["slmd", "ask", "-"]).command else {
+            panic!("ask")
+        };
+        assert_eq!(args.prompt.as_deref(), Some("-"));
+        assert!(Cli::try_parse_from(["slmd", "ask", "--max-tokens", "x", "hello"]).is_err());
+    }
+}

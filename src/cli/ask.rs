@@ -1,0 +1,164 @@
+//! `slmd ask`: one prompt, one answer.
+
+use super::answerer::{Answerer, answer, choose};
+use super::args::{AskArgs, SamplingArgs};
+use super::exit::{DATA, Failure, INTERRUPTED, NO_INPUT, TIMEOUT, USAGE};
+use super::interrupt::was_interrupted;
+use super::term::{Progress, note};
+use crate::wire::{Answer, Ask, Reply, ResponseFormat, json};
+use std::io::{IsTerminal, Read, Write};
+use std::path::Path;
+
+/// The longest prompt read from standard input; the model's context is far smaller.
+const INPUT_BYTES: u64 = 1024 * 1024;
+
+/// Runs it.
+pub fn run(args: &AskArgs) -> Result<(), Failure> {
+    let ask = request(args)?;
+    ask.validate()?;
+    let mut progress = Progress::start("looking for the daemon");
+    let mut answerer = choose(&args.socket, &args.local, &progress)?;
+    progress.phase("waiting for the answer");
+    let outcome = if args.json {
+        print_json(answerer.as_mut(), &ask, &mut progress)
+    } else {
+        print_text(answerer.as_mut(), &ask, &mut progress)
+    };
+    if was_interrupted() { Err(Failure::silent(INTERRUPTED)) } else { outcome }
+}
+
+/// The request that the arguments describe.
+fn request(args: &AskArgs) -> Result<Ask, Failure> {
+    let ask = Ask {
+        task: args.task.clone(),
+        prompt: Some(prompt(args.prompt.as_deref())?),
+        stream: !args.json && std::io::stdout().is_terminal(),
+        response_format: args.schema.as_deref().map(schema).transpose()?,
+        ..Ask::default()
+    };
+    Ok(with_sampling(ask, &args.sampling))
+}
+
+/// Adds what the sampling arguments say.
+pub fn with_sampling(ask: Ask, args: &SamplingArgs) -> Ask {
+    Ask {
+        max_tokens: args.max_tokens,
+        temperature: args.temperature,
+        seed: args.seed,
+        stop: args.stop.clone(),
+        deadline_ms: args.deadline_ms,
+        ..ask
+    }
+}
+
+fn prompt(argument: Option<&str>) -> Result<String, Failure> {
+    match argument {
+        Some(text) if text != "-" => return Ok(text.to_owned()),
+        None if std::io::stdin().is_terminal() => {
+            return Err(Failure::new(USAGE, "there is no prompt")
+                .hint("slmd ask \"your prompt\", or pipe it: echo hello | slmd ask -"));
+        }
+        _ => {}
+    }
+    let mut text = String::new();
+    match std::io::stdin().lock().take(INPUT_BYTES + 1).read_to_string(&mut text) {
+        Err(e) => Err(Failure::new(NO_INPUT, format!("cannot read standard input: {e}"))),
+        Ok(n) if n as u64 > INPUT_BYTES => {
+            Err(Failure::new(DATA, format!("standard input has more than {INPUT_BYTES} bytes")))
+        }
+        // The line feed is `echo`'s.
+        Ok(_) => Ok(text.strip_suffix('\n').map_or(text.clone(), str::to_owned)),
+    }
+}
+
+fn schema(path: &Path) -> Result<ResponseFormat, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|e| Failure::unreadable(path, &e))?;
+    let schema = serde_json::from_str(&text)
+        .map_err(|e| Failure::new(DATA, format!("{} is not JSON: {e}", path.display())))?;
+    Ok(ResponseFormat::JsonSchema(schema))
+}
+
+fn print_text(
+    answerer: &mut dyn Answerer,
+    ask: &Ask,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    let mut printed = Printed::default();
+    let answer = answer(answerer, ask, &mut |delta| {
+        progress.end();
+        printed.print(delta);
+    });
+    progress.end();
+    if let Ok(answer) = &answer
+        && !ask.stream
+    {
+        printed.print(&answer.text);
+    }
+    printed.end_line()?;
+    explain_end(&answer?)
+}
+
+fn print_json(
+    answerer: &mut dyn Answerer,
+    ask: &Ask,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    let outcome = answer(answerer, ask, &mut |_| ());
+    progress.end();
+    let reply = match &outcome {
+        Ok(answer) => Reply::Answer(Box::new(answer.clone())),
+        Err(Failure { reason: Some(reason), .. }) => {
+            Reply::Error { id: None, reason: reason.clone() }
+        }
+        Err(other) => return Err(other.clone()),
+    };
+    let mut line = Vec::new();
+    json::write_reply(&reply, &mut line);
+    std::io::stdout().write_all(&line).map_err(|e| Failure::output(&e))?;
+    match outcome {
+        Ok(answer) if answer.cause == "deadline" => Err(Failure::silent(TIMEOUT)),
+        Ok(_) => Ok(()),
+        // The JSON has said it.
+        Err(failure) => Err(Failure::silent(failure.code)),
+    }
+}
+
+/// Says why an answer is not whole.
+pub fn explain_end(answer: &Answer) -> Result<(), Failure> {
+    match answer.cause {
+        "deadline" => Err(Failure::new(TIMEOUT, "the deadline came before the end of the answer")),
+        "length" => {
+            note("cut at the most tokens; --max-tokens allows more");
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What has gone to standard output so far.
+#[derive(Default)]
+pub struct Printed {
+    last: Option<u8>,
+    error: Option<std::io::Error>,
+}
+
+impl Printed {
+    /// Prints at once; an error is kept for [`Printed::end_line`].
+    pub fn print(&mut self, text: &str) {
+        if self.error.is_some() || text.is_empty() {
+            return;
+        }
+        self.last = text.bytes().last();
+        let mut out = std::io::stdout().lock();
+        self.error = out.write_all(text.as_bytes()).and_then(|()| out.flush()).err();
+    }
+
+    /// Ends the last line, if it has not ended.
+    pub fn end_line(&mut self) -> Result<(), Failure> {
+        if !matches!(self.last, None | Some(b'\n')) {
+            self.print("\n");
+        }
+        self.last = None;
+        self.error.take().map_or(Ok(()), |e| Err(Failure::output(&e)))
+    }
+}

@@ -1,0 +1,78 @@
+//! Answers in this process, by a runtime that lives as long as the command.
+
+use super::answerer::{Answerer, Cancel};
+use super::exit::{Failure, INTERNAL};
+use crate::core::request::RequestId;
+use crate::runtime::{Event, Origin, Outbox, Service};
+use crate::wire::{Answer, Ask, Reply};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc;
+
+/// Deltas that may wait for the terminal.
+const OUTBOX: usize = 256;
+
+/// A runtime in this process.
+pub struct Local<S> {
+    service: S,
+    under_way: Arc<Mutex<Option<RequestId>>>,
+}
+
+impl<S: Service> Local<S> {
+    /// Answers by `service`.
+    pub fn new(service: S) -> Self {
+        Self { service, under_way: Arc::default() }
+    }
+
+    fn submit(&self, ask: &Ask) -> Result<mpsc::Receiver<Event>, Failure> {
+        let (sender, replies) = mpsc::channel(OUTBOX);
+        let outbox = Outbox::reserve(&sender)?;
+        let origin = Origin { uid: None, gid: None, transport: "cli" };
+        let request = self.service.submit(ask.clone(), &origin, outbox)?;
+        self.set_under_way(Some(request));
+        Ok(replies)
+    }
+
+    fn set_under_way(&self, request: Option<RequestId>) {
+        *self.under_way.lock().unwrap_or_else(PoisonError::into_inner) = request;
+    }
+}
+
+impl<S: Service> Answerer for Local<S> {
+    fn answer(&mut self, ask: &Ask, on_delta: &mut dyn FnMut(&str)) -> Result<Answer, Failure> {
+        // The transports validate for the daemon; here nobody else does.
+        ask.validate()?;
+        let mut replies = self.submit(ask)?;
+        let mut heard = 0;
+        let outcome = loop {
+            match replies.blocking_recv().map(|event| event.reply) {
+                Some(Reply::Delta { text, .. }) => {
+                    heard += text.len();
+                    on_delta(&text);
+                }
+                Some(Reply::Answer(answer)) => break Ok(*answer),
+                Some(Reply::Error { reason, .. }) => break Err(reason.into()),
+                Some(Reply::Report { .. }) | None => {
+                    break Err(Failure::new(INTERNAL, "the runtime ended without an answer"));
+                }
+            }
+        };
+        self.set_under_way(None);
+        if let Ok(answer) = &outcome
+            && ask.stream
+            && let Some(rest) = answer.text.get(heard..)
+            && !rest.is_empty()
+        {
+            on_delta(rest);
+        }
+        outcome
+    }
+
+    fn cancel(&self) -> Cancel {
+        let (service, under_way) = (self.service.clone(), Arc::clone(&self.under_way));
+        Box::new(move || {
+            if let Some(request) = *under_way.lock().unwrap_or_else(PoisonError::into_inner) {
+                service.cancel(request);
+            }
+        })
+    }
+}
