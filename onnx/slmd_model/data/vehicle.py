@@ -137,7 +137,7 @@ def temperature(r: random.Random):
     word = "(warmer|hotter|warmer)" if up else "(cooler|colder|cooler)"
     verb = "(raise|increase|turn up|bump up|up)" if up else "(lower|decrease|reduce|turn down|drop)"
     shape = r.choice([1, 1, 2, 3, 4])
-    if shape == 1 or shape == 4 and not up:
+    if shape == 1 or (shape == 4 and not up):
         text = fill(
             "{b}{w}{z}\nmake it {b}{w}{z}\n[get] it {b}{w}{z}\n(i want|i'd like|we want) it {b}{w}{z}\n"
             "can (we|i) have it {b}{w}{z}\n{w}{z}{a}",
@@ -235,7 +235,9 @@ def percentage(r, signal, noun, adj, z, steps, up, down, on):
     if kind == "extreme":
         full = r.random() < 0.6
         word = "(max|maximum|full|full power|the maximum|the max|100%|highest)" if full else "(minimum|min|zero|0)"
-        text = fill("{x} to {w}{z}\nset {t}{x} to {w}{z}\nturn {t}{x} to {w}{z}\n{w} {x}{z}", r, x=x, t=the, w=word, z=z)
+        text = fill(
+            "{x} to {w}{z}\nset {t}{x} to {w}{z}\nturn {t}{x} to {w}{z}\n{w} {x}{z}", r, x=x, t=the, w=word, z=z
+        )
         return text, act(signal, "set", 100 if full else 0), False
     n = r.choice([r.randint(0, 100), r.randrange(0, 101, 10), r.randrange(0, 101, 5)])
     amount = percent(n, r) if r.random() < 0.6 else number(n, r)
@@ -298,7 +300,11 @@ def movable(r, signal, noun, z, opener, closer):
     if roll < 0.72:
         value, words = r.choice([PARTLY[0], PARTLY[0], PARTLY[1], PARTLY[2], PARTLY[2], PARTLY[3]])
         if value == 20 and r.random() < 0.3:
-            return expand(f"(crack open|crack) {split}{noun}{z}|crack {split}{noun} [open]{z}", r), act(signal, "set", 20), True
+            return (
+                expand(f"(crack open|crack) {split}{noun}{z}|crack {split}{noun} [open]{z}", r),
+                act(signal, "set", 20),
+                True,
+            )
         if not opens and value in (20, 25, 75):
             opens, verb = True, opener
         shape = r.choice([f"{verb} {split}{noun}{z} {words}", f"{verb} {split}{noun} {words}{z}"])
@@ -345,8 +351,15 @@ def shade(r: random.Random):
     kind = r.choice(["rear", "rear", "roof", "door"])
     drawn = r.random() < 0.5
     if kind == "rear":
-        noun, signal = "rear (shade|sunshade|sun shade|window shade|blind|window blind)|back (shade|blind)", "Vehicle.Cabin.RearShade.Position"
-        verb = "(pull up|raise|put up|close|deploy|draw|bring up)" if drawn else "(lower|retract|put down|open|let down|bring down)"
+        noun, signal = (
+            "rear (shade|sunshade|sun shade|window shade|blind|window blind)|back (shade|blind)",
+            "Vehicle.Cabin.RearShade.Position",
+        )
+        verb = (
+            "(pull up|raise|put up|close|deploy|draw|bring up)"
+            if drawn
+            else "(lower|retract|put down|open|let down|bring down)"
+        )
         bare = "(up|closed)" if drawn else "(down|open)"
     else:
         verb, bare = ("(close|draw|pull|shut)", "closed") if drawn else ("(open|retract)", "open")
@@ -355,7 +368,10 @@ def shade(r: random.Random):
         else:
             zone = r.choice(["all", "rear", "left", "right", "rear_left", "rear_right"])
             adj = "" if zone == "all" else adjective(zone, r).replace(" side", "")
-            noun, signal = adj + "(door|side) (shades|blinds|sunshades|shade)", f"{s.DOOR}.{s.SIDE[zone]}.Shade.Position"
+            noun, signal = (
+                adj + "(door|side) (shades|blinds|sunshades|shade)",
+                f"{s.DOOR}.{s.SIDE[zone]}.Shade.Position",
+            )
     noun = expand(noun, r)
     if r.random() < 0.25:
         value, word = 50, " (halfway|half way|half)"
@@ -389,7 +405,9 @@ def child_lock(r: random.Random):
     zone = r.choice(["", "", "rear", "rear", "rear_left", "rear_right"])
     adj, z = zone_words(r, zone)
     on = r.random() < 0.6
-    text, imperative = switch(r, on, "child lock/child locks/child safety lock/child safety locks/kids lock/child safety", z, adj)
+    text, imperative = switch(
+        r, on, "child lock/child locks/child safety lock/child safety locks/kids lock/child safety", z, adj
+    )
     return text, act(f"{s.DOOR}.{s.SIDE[zone or 'rear']}.IsChildLockActive", "set", on), imperative
 
 
@@ -413,16 +431,24 @@ def seat_heat(r: random.Random):
     if wheel:
         noun = "steering wheel (heating|heater|heat)"
     if plural and not wheel:
-        noun = r.choice(["(cooled|ventilated) seats" if cool else "(heated|heated) seats", noun if zone else "(heated) seats" if not cool else "(ventilated) seats"])
+        noun = r.choice(
+            [
+                "(cooled|ventilated) seats" if cool else "(heated|heated) seats",
+                noun if zone else "(heated) seats" if not cool else "(ventilated) seats",
+            ]
+        )
     kind = r.choices(["on", "off", "level", "step", "verb"], [26, 20, 22, 10, 22])[0]
     x = adj + expand(noun, r)
     if kind in ("on", "off"):
         text, imperative = switch(r, kind == "on", expand(noun, r), z, adj)
         if kind == "off" and r.random() < 0.2:
             word = "cold" if cool else "hot"
-            text, imperative = expand(f"{owner}{adj}{seat}{z} is too {word} (,|and) (switch|turn) (it|the (heating|cooling)) off", r), False
+            text, imperative = (
+                expand(f"{owner}{adj}{seat}{z} is too {word} (,|and) (switch|turn) (it|the (heating|cooling)) off", r),
+                False,
+            )
             text = text.replace(" ,", ",").replace("seats is", "seats are").replace("seats in", "seats in")
-            if not owner.strip() == "my" and not zone and not wheel:
+            if owner.strip() != "my" and not zone and not wheel:
                 text = text.replace("the seat ", "my seat ")
         return text, act(signal, "set", sign * 50 if kind == "on" else 0), imperative
     words, value = r.choice([
@@ -458,14 +484,29 @@ def seat_heat(r: random.Random):
 
 def seat_move(r: random.Random):
     passenger = r.random() < 0.3
-    seat = "the (passenger|front passenger|passenger's) seat" if passenger else "(my|my|the|the driver|the driver's) seat"
+    seat = (
+        "the (passenger|front passenger|passenger's) seat" if passenger else "(my|my|the|the driver|the driver's) seat"
+    )
     base = f"{s.SEAT}.Row1." + ("PassengerSide" if passenger else "DriverSide")
     if r.random() < 0.6:
         back = r.random() < 0.5
-        word = "(back|backwards|backward|further back)" if back else "(forward|forwards|to the front|closer to the wheel|further forward)"
+        word = (
+            "(back|backwards|backward|further back)"
+            if back
+            else "(forward|forwards|to the front|closer to the wheel|further forward)"
+        )
         _, after, n = step(r, 50, 20, 100)
         if r.random() < 0.2:
-            n, unit = r.choice([(20, "2 centimeters"), (30, "3 cm"), (50, "5 cm"), (10, "1 cm"), (100, "10 centimeters"), (40, "40 mm")])
+            n, unit = r.choice(
+                [
+                    (20, "2 centimeters"),
+                    (30, "3 cm"),
+                    (50, "5 cm"),
+                    (10, "1 cm"),
+                    (100, "10 centimeters"),
+                    (40, "40 mm"),
+                ]
+            )
             after = " " + r.choice(["", "by "]) + unit
         text = r.choice([f"(move|slide|push|put) {seat} {word}{after}", f"(move|slide) {seat}{after} {word}"])
         return expand(text, r), act(base + ".Position", "increase" if back else "decrease", n), True
@@ -483,7 +524,10 @@ def massage(r: random.Random):
                else "|on my seat|(on|for|in) the (driver seat|driver's seat|driver)|for me", r)  # fmt: skip
     text, imperative = switch(r, on, "massage/seat massage/massage function/back massage", " " + z if z else "")
     if on and not passenger and r.random() < 0.15:
-        text, imperative = expand("(give me|i need|i want) a [back] massage|massage my back|my back hurts, massage please", r), False
+        text, imperative = (
+            expand("(give me|i need|i want) a [back] massage|massage my back|my back hurts, massage please", r),
+            False,
+        )
     signal = f"{s.SEAT}.Row1." + ("PassengerSide" if passenger else "DriverSide") + ".Massage.Status"
     return text, act(signal, "set", "ON" if on else "OFF"), imperative
 
@@ -493,7 +537,9 @@ def reading_light(r: random.Random):
     adj, z = zone_words(r, zone)
     on = r.random() < 0.55
     nouns = "reading (light|lamp)/reading light/spotlight/map light/reading lamp"
-    nouns = nouns.replace("light)", "lights)").replace("light/", "lights/") if zone in ("all", "front", "rear") else nouns
+    nouns = (
+        nouns.replace("light)", "lights)").replace("light/", "lights/") if zone in ("all", "front", "rear") else nouns
+    )
     text, imperative = switch(r, on, nouns, z, adj)
     return text, act(f"{s.LIGHT}.Spotlight.{s.SIDE[zone or 'driver']}.IsLightOn", "set", on), imperative
 
@@ -501,7 +547,9 @@ def reading_light(r: random.Random):
 def ambient(r: random.Random):
     zone = place(r, 0.4)
     adj, z = zone_words(r, zone)
-    noun = r.choice(["ambient light", "ambient lighting", "ambient lights", "mood lighting", "mood light", "ambience light"])
+    noun = r.choice(
+        ["ambient light", "ambient lighting", "ambient lights", "mood lighting", "mood light", "ambience light"]
+    )
     base = f"{s.LIGHT}.AmbientLight.{s.SIDE[zone or 'all']}"
     if r.random() < 0.4:
         on = r.random() < 0.5
@@ -534,7 +582,10 @@ def wipers(r: random.Random):
     if mode in ("OFF", "MEDIUM") and r.random() < 0.75:
         text, imperative = switch(r, mode == "MEDIUM", noun)
         if mode == "MEDIUM" and not rear and r.random() < 0.12:
-            text, imperative = expand("(wipe|clear) the (windshield|windscreen)|it's raining|it started raining", r), False
+            text, imperative = (
+                expand("(wipe|clear) the (windshield|windscreen)|it's raining|it started raining", r),
+                False,
+            )
         return text, act(signal, "set", mode), imperative
     words = {
         "OFF": "(off|the off position|zero)", "MEDIUM": "(medium|medium speed|normal|normal speed|the middle setting|speed 2)",
@@ -554,7 +605,9 @@ def wipers(r: random.Random):
         if rear and "rear" not in text and "back" not in text:
             text += " in the rear"
         return text, act(signal, "set", mode), False
-    text = fill("set the {n} to {w}\n(put|switch|turn) the {n} (to|on) {w}\n{n} [to|on] {w}\n{n} {w}", r, n=noun, w=words)
+    text = fill(
+        "set the {n} to {w}\n(put|switch|turn) the {n} (to|on) {w}\n{n} [to|on] {w}\n{n} {w}", r, n=noun, w=words
+    )
     return text, act(signal, "set", mode), True
 
 
@@ -565,7 +618,11 @@ def mirrors(r: random.Random):
     noun = f"[side|outside|wing|door|exterior] {adj}mirrors" if side == "all" else f"{adj}[side|wing|outside] mirror"
     if r.random() < 0.6:
         fold = r.random() < 0.55
-        text = f"(fold|fold in|fold|retract|close|tuck in) [the] {noun}" if fold else f"(unfold|fold out|open|extend|fold out) [the] {noun}"
+        text = (
+            f"(fold|fold in|fold|retract|close|tuck in) [the] {noun}"
+            if fold
+            else f"(unfold|fold out|open|extend|fold out) [the] {noun}"
+        )
         if r.random() < 0.3:
             text = f"fold [the] {noun} " + ("in" if fold else "out")
         return expand(text, r), act(path + ".IsFolded", "set", fold), True
@@ -590,7 +647,11 @@ def flap(r: random.Random):
 
 def defrost(r: random.Random):
     rear = r.random() < 0.5
-    glass = "(rear|back) (window|windshield|windscreen|glass)" if rear else "(front window|windshield|windscreen|front windshield|windshield)"
+    glass = (
+        "(rear|back) (window|windshield|windscreen|glass)"
+        if rear
+        else "(front window|windshield|windscreen|front windshield|windshield)"
+    )
     signal = f"{s.HVAC}.Is{'Rear' if rear else 'Front'}DefrosterActive"
     if r.random() < 0.45:
         text = fill(
@@ -619,7 +680,9 @@ def air_distribution(r: random.Random):
 
 
 def volume(r: random.Random):
-    noun = r.choice(["volume", "volume", "volume", "music", "sound", "radio", "audio", "music volume", "radio volume", "stereo"])
+    noun = r.choice(
+        ["volume", "volume", "volume", "music", "sound", "radio", "audio", "music volume", "radio volume", "stereo"]
+    )
     signal = f"{s.MEDIA}.Volume"
     if r.random() < 0.2:
         louder = r.random() < 0.5
@@ -631,7 +694,14 @@ def volume(r: random.Random):
         n = n if (before and before in text + " ") or (after and after.strip() in text) else 10
         return text, act(signal, "increase" if louder else "decrease", n), False
     if r.random() < 0.12:
-        return expand("mute|mute it|mute the (music|radio|sound|audio|volume)|silence|sound off|no sound|quiet please|be quiet|shut up the radio", r), act(signal, "set", 0), False
+        return (
+            expand(
+                "mute|mute it|mute the (music|radio|sound|audio|volume)|silence|sound off|no sound|quiet please|be quiet|shut up the radio",
+                r,
+            ),
+            act(signal, "set", 0),
+            False,
+        )
     return percentage(
         r, signal, noun, "", "", (10, 5, 25),
         "(turn up|increase|raise|pump up|crank up) {x}/turn {x} up/{x} (up|higher|louder)/more volume/make {x} louder",
@@ -706,7 +776,11 @@ def charging(r: random.Random):
         start = r.random() < 0.5
         text = "(start|begin|resume|initiate) [the] charging [process|now]|(start|begin) to charge|charge [the] (car|battery|vehicle) [now]|plug in charging on" if start else (
             "(stop|end|pause|cancel|abort|quit) [the] charging [process|now]|don't charge [any] more|stop charging [the] (car|battery)|charging off")  # fmt: skip
-        return expand(r.choice(split_bar(text)), r), act(f"{s.CHARGING}.StartStopCharging", "set", "START" if start else "STOP"), True
+        return (
+            expand(r.choice(split_bar(text)), r),
+            act(f"{s.CHARGING}.StartStopCharging", "set", "START" if start else "STOP"),
+            True,
+        )
     n = r.choice([50, 60, 70, 75, 80, 80, 85, 90, 95, 100, r.randint(30, 100)])
     text = fill("charge [the] [battery|car|vehicle] (to|up to|until) {a}\n(set|limit|change) [the] (charge|charging|battery) [limit] (to|at) {a}\n(stop|end) charging at {a}\n"
                 "[charge|charging] limit {a}\nonly charge to {a}\n(charge|fill) the battery to {a}", r, a=percent(n, r))  # fmt: skip
@@ -716,7 +790,18 @@ def charging(r: random.Random):
 def display(r: random.Random):
     roll = r.random()
     if roll < 0.6:
-        noun = r.choice(["screen", "display", "screen brightness", "display brightness", "dashboard", "touchscreen", "brightness", "infotainment screen"])
+        noun = r.choice(
+            [
+                "screen",
+                "display",
+                "screen brightness",
+                "display brightness",
+                "dashboard",
+                "touchscreen",
+                "brightness",
+                "infotainment screen",
+            ]
+        )
         return percentage(
             r, f"{s.HMI}.Brightness", noun, "", "", (20, 10, 40),
             "(brighten|turn up|increase) {x}/make {x} brighter/{x} brighter/turn {x} up/{x} is too dark",
@@ -726,10 +811,18 @@ def display(r: random.Random):
     if roll < 0.85:
         night = r.random() < 0.6
         noun = "(night|dark)" if night else "(day|light)"
-        text = fill("(switch|change|go) to {n} (mode|theme)\n(activate|enable|turn on|use) {n} mode\n[set the] (screen|display) (to|in) {n} mode\n{n} mode [on|please]", r, n=noun)
+        text = fill(
+            "(switch|change|go) to {n} (mode|theme)\n(activate|enable|turn on|use) {n} mode\n[set the] (screen|display) (to|in) {n} mode\n{n} mode [on|please]",
+            r,
+            n=noun,
+        )
         return text, act(f"{s.HMI}.DayNightMode", "set", "NIGHT" if night else "DAY"), False
     unit, name = r.choice([("C", "(celsius|degrees celsius)"), ("F", "(fahrenheit|degrees fahrenheit)")])
-    text = fill("(show|display) [the] (temperature|temperatures) in {n}\n(switch|change|set) [the] temperature (unit|units) to {n}\nuse {n} [for temperature]\n(switch|change) to {n}", r, n=name)
+    text = fill(
+        "(show|display) [the] (temperature|temperatures) in {n}\n(switch|change|set) [the] temperature (unit|units) to {n}\nuse {n} [for temperature]\n(switch|change) to {n}",
+        r,
+        n=name,
+    )
     return text, act(f"{s.HMI}.TemperatureUnit", "set", unit), True
 
 
@@ -742,7 +835,11 @@ def navigation(r: random.Random):
             "UNMUTED": "unmute [the] {n}|turn on the (navigation voice|voice guidance)|i want to hear the (navigation|directions)",
             "ALERT_ONLY": "(navigation|navi|gps) alerts only|only [give me] navigation alerts|set [the] {n} to alerts only",
         }[value]  # fmt: skip
-        return expand(r.choice(split_bar(text.replace("{n}", noun))), r), act(f"{s.NAVIGATION}.Mute", "set", value), True
+        return (
+            expand(r.choice(split_bar(text.replace("{n}", noun))), r),
+            act(f"{s.NAVIGATION}.Mute", "set", value),
+            True,
+        )
     noun = r.choice(["navigation volume", "gps volume", "navi volume", "navigation voice", "navigation"])
     return percentage(
         r, f"{s.NAVIGATION}.Volume", noun, "", "", (10, 5, 25),
@@ -753,7 +850,11 @@ def navigation(r: random.Random):
 
 def hazard(r: random.Random):
     on = r.random() < 0.65
-    text, imperative = switch(r, on, "hazard lights/hazards/hazard light/hazard warning lights/warning lights/emergency lights/warning flashers/four-way flashers")
+    text, imperative = switch(
+        r,
+        on,
+        "hazard lights/hazards/hazard light/hazard warning lights/warning lights/emergency lights/warning flashers/four-way flashers",
+    )
     if on and r.random() < 0.1:
         text, imperative = r.choice(["hazards", "hazard lights", "warning lights", "hazard lights now"]), False
     return text, act(f"{s.BODY}.Lights.Hazard.IsSignaling", "set", on), imperative
@@ -774,7 +875,9 @@ def light_switch(r: random.Random):
 
 def recirculation(r: random.Random):
     on = r.random() < 0.6
-    text, imperative = switch(r, on, "recirculation/air recirculation/recirculating air/recirc/recirculation mode/circulating air")
+    text, imperative = switch(
+        r, on, "recirculation/air recirculation/recirculating air/recirc/recirculation mode/circulating air"
+    )
     if r.random() < 0.4:
         text = "recirculate [the] [cabin|inside] air|(close|shut) the outside air|keep the (smell|fumes|exhaust|dust) out|it (stinks|smells) outside" if on else (
             "let [in] outside air [in]|use (outside|fresh) air|stop recirculating [the] air")  # fmt: skip
@@ -799,13 +902,67 @@ TOPICS = (
     (1, toggle("Vehicle.ADAS.LaneDepartureDetection.IsEnabled", "lane assist/lane keeping assist/lane departure warning/lane keeping/lane departure assist")),
 )  # fmt: skip
 WEIGHTS = [weight for weight, _ in TOPICS]
-POLITE_BEFORE = (
-    "please|can you|could you|would you|can you please|could you please|will you|would you please|could you kindly|"
-    "i want you to|i'd like you to|i need you to|go ahead and|just|let's|quickly|would you mind to|can we|could we|"
-    "i would like to|i want to|please go and|now"
-).split("|")
-ANY_BEFORE = "hey car|hey|ok|okay|um|uh|ok car|hello|hi|so|well|hmm|alright|oh|yo|hey there|computer|assistant".split("|")
-AFTER = "please|please|thanks|now|right now|thank you|would you|if you can|asap|ok|okay|will you|a.s.a.p.|already".split("|")
+POLITE_BEFORE = [
+    "please",
+    "can you",
+    "could you",
+    "would you",
+    "can you please",
+    "could you please",
+    "will you",
+    "would you please",
+    "could you kindly",
+    "i want you to",
+    "i'd like you to",
+    "i need you to",
+    "go ahead and",
+    "just",
+    "let's",
+    "quickly",
+    "would you mind to",
+    "can we",
+    "could we",
+    "i would like to",
+    "i want to",
+    "please go and",
+    "now",
+]
+ANY_BEFORE = [
+    "hey car",
+    "hey",
+    "ok",
+    "okay",
+    "um",
+    "uh",
+    "ok car",
+    "hello",
+    "hi",
+    "so",
+    "well",
+    "hmm",
+    "alright",
+    "oh",
+    "yo",
+    "hey there",
+    "computer",
+    "assistant",
+]
+AFTER = [
+    "please",
+    "please",
+    "thanks",
+    "now",
+    "right now",
+    "thank you",
+    "would you",
+    "if you can",
+    "asap",
+    "ok",
+    "okay",
+    "will you",
+    "a.s.a.p.",
+    "already",
+]
 JOINS = (" and ", " and ", " and ", ", ", " and then ", ", then ", " and also ", ", and ", "; ", " plus ", ". ")
 
 
