@@ -21,14 +21,17 @@
 //! - [`transport`] moves bytes; [`client`] is the other end of its socket, for Rust programs.
 //! - [`config`], [`supervisor`] and [`cli`] make a process of it.
 
+pub mod board;
 pub mod bundle;
 pub mod cli;
 pub mod client;
+pub mod config;
 pub mod core;
 pub mod engine;
 pub mod kernels;
 pub mod runtime;
 pub mod sample;
+pub mod supervisor;
 pub mod text;
 pub mod transport;
 pub mod wire;

@@ -51,9 +51,6 @@ pub enum StartError {
 pub fn open_bundle(plan: &Plan) -> Result<Bundle, StartError> {
     match &plan.model {
         Some(dir) => Ok(Bundle::open(dir, plan.variant.as_deref())?),
-        #[cfg(feature = "default-model")]
-        None => Ok(crate::bundle::default_model()?),
-        #[cfg(not(feature = "default-model"))]
         None => Err(StartError::NoModel),
     }
 }

@@ -1,6 +1,6 @@
 //! Real models, opened: those that `onnx/make-test-models` builds, and upstream's older one.
 //!
-//! Models that are not there are skipped with a message.
+//! Models that are not there are skipped with a message that begins with SKIP.
 
 use slmd::bundle::{Bundle, KvUpdate, Layout, PortType};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ fn present(path: PathBuf) -> Option<PathBuf> {
     if path.is_dir() {
         return Some(path);
     }
-    eprintln!("skipped: {} is not there (onnx/make-test-models builds it)", path.display());
+    eprintln!("SKIP: {} is not there (onnx/make-test-models builds it)", path.display());
     None
 }
 

@@ -153,7 +153,7 @@ impl Gatherer {
                 place("repetition_penalty"),
                 says.repetition_penalty,
                 0.0,
-                100.0,
+                10.0,
                 false,
             )?,
         };

@@ -44,7 +44,7 @@ pub struct TaskSpec {
     /// Keep what is at least this share as likely as the likeliest: 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_p: Option<f32>,
-    /// Divides the logits of tokens seen: above 0, at most 100.
+    /// Divides the logits of tokens seen: above 0, at most 10.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repetition_penalty: Option<f32>,
     /// Texts that end the answer.
@@ -207,8 +207,8 @@ impl TaskSpec {
         bound("temperature", self.temperature, |v| (0.0..=10.0).contains(&v), "0 to 10")?;
         bound("top-p", self.top_p, |v| v > 0.0 && v <= 1.0, "above 0, at most 1")?;
         bound("min-p", self.min_p, |v| (0.0..=1.0).contains(&v), "0 to 1")?;
-        let positive = |v| v > 0.0 && v <= 100.0;
-        bound("repetition-penalty", self.repetition_penalty, positive, "above 0, at most 100")?;
+        let positive = |v| v > 0.0 && v <= 10.0;
+        bound("repetition-penalty", self.repetition_penalty, positive, "above 0, at most 10")?;
         match self.stop.iter().any(String::is_empty) {
             true => Err(("stop", "an empty text would end every answer at once".into())),
             false => Ok(()),

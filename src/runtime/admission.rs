@@ -46,7 +46,7 @@ impl Admission {
             match self.prepare(&work.ask) {
                 Ok(prepared) => self.submit(work, prepared),
                 Err(reason) => {
-                    tracing::info!(request = request.0, code = reason.code(), "refused");
+                    tracing::info!(request = request.0, from = ?work.origin, code = reason.code(), "refused");
                     self.shared.count(|c| c.refuse(reason.code));
                     work.outbox.finish(Event { request, reply: Reply::Error { id, reason } });
                 }
@@ -104,7 +104,7 @@ impl Admission {
             vocabulary: Arc::clone(&self.model.vocabulary),
             stream: work.ask.stream,
             outbox: work.outbox,
-            seat: work.seat,
+            _seat: work.seat,
             progress: super::job::Progress::default(),
         };
         match self.jobs.try_send(job) {

@@ -126,16 +126,7 @@ impl Inference {
 
     fn step(&mut self, step: &Step) {
         let started = self.shared.now();
-        let rows: heapless::Vec<Row<'_>, MAX_ROWS> = step
-            .iter()
-            .map(|row| {
-                let (start, end) = (row.pos as usize, (row.pos + row.count) as usize);
-                let tokens = &self.jobs[&row.id].tokens[start..end];
-                let want = if row.logits { Want::Last } else { Want::None };
-                Row { slot: row.slot, pos: row.pos, tokens, want }
-            })
-            .collect();
-        let result = self.engine.step(&StepPlan { rows: &rows });
+        let result = self.run_engine(step);
         let ended = self.shared.now();
         let mut outcomes = heapless::Vec::<(RequestId, RowOutcome), MAX_ROWS>::new();
         for (index, row) in step.iter().enumerate() {
@@ -157,6 +148,19 @@ impl Inference {
         }
         let took = ended.since(started);
         self.scheduler.handle(self.shared.now(), Input::Stepped { took, rows: &outcomes });
+    }
+
+    fn run_engine(&mut self, step: &Step) -> Result<(), StepError> {
+        let rows: heapless::Vec<Row<'_>, MAX_ROWS> = step
+            .iter()
+            .map(|row| {
+                let (start, end) = (row.pos as usize, (row.pos + row.count) as usize);
+                let tokens = &self.jobs[&row.id].tokens[start..end];
+                let want = if row.logits { Want::Last } else { Want::None };
+                Row { slot: row.slot, pos: row.pos, tokens, want }
+            })
+            .collect();
+        self.engine.step(&StepPlan { rows: &rows })
     }
 
     fn finish(&mut self, id: RequestId, reason: StopReason) {

@@ -6,7 +6,7 @@ use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::request::{RequestId, StopReason, Time};
 use crate::core::scheduler::RowOutcome;
 use crate::core::session::Ticket;
-use crate::sample::{Constraint, Sampler, TokenMask};
+use crate::sample::{Constraint, Masked, Sampler, Seen, TokenMask};
 use crate::text::{Detokenizer, StopStrings, Stopped};
 use crate::wire::{Answer, Reply};
 
@@ -35,7 +35,7 @@ pub struct Job {
     /// Where replies go.
     pub outbox: Outbox,
     /// Its place among the requests held.
-    pub seat: Seat,
+    pub _seat: Seat,
     /// What happened so far.
     pub progress: Progress,
 }
@@ -72,7 +72,8 @@ impl Job {
     /// grammar then determines.
     pub fn advance(&mut self, logits: &mut [f32], now: Time) -> RowOutcome {
         let outcome = match self.next_token(logits) {
-            Ok(token) => self.append(token),
+            Ok(Some(token)) => self.append(token),
+            Ok(None) => RowOutcome::Ended(StopReason::Stop, 0),
             Err(why) => {
                 self.failed(why);
                 RowOutcome::Ended(StopReason::Failed, 0)
@@ -82,13 +83,18 @@ impl Job {
         outcome
     }
 
-    fn next_token(&mut self, logits: &mut [f32]) -> Result<u32, String> {
+    /// The next token; none if the grammar says that the answer is complete.
+    fn next_token(&mut self, logits: &mut [f32]) -> Result<Option<u32>, String> {
         match &mut self.constraint {
-            Some(constraint) => constraint.mask().map_err(|e| e.to_string())?.apply(logits),
             None => self.vocabulary.apply(logits),
+            Some(constraint) => match constraint.mask().map_err(|e| e.to_string())? {
+                Masked::Tokens(mask) => mask.apply(logits),
+                Masked::Stop => return Ok(None),
+            },
         }
         let (prompt, answer) = self.tokens.split_at(self.ticket.prompt_tokens as usize);
-        self.sampler.sample(logits, prompt, answer).map_err(|e| e.to_string())
+        let drawn = self.sampler.sample(logits, Seen { prompt, answer });
+        drawn.map(|d| Some(d.token)).map_err(|e| e.to_string())
     }
 
     fn append(&mut self, token: u32) -> RowOutcome {
@@ -200,7 +206,7 @@ impl Job {
         Some(RejectReason::new(code, message))
     }
 
-    fn answer(self, id: Option<String>, reason: StopReason, now: Time) -> Answer {
+    fn answer(&mut self, id: Option<String>, reason: StopReason, now: Time) -> Answer {
         let arrived = self.ticket.arrived;
         let ms = |t: Time| t.since(arrived).as_secs_f32() * 1e3;
         Answer {
@@ -214,7 +220,7 @@ impl Job {
             queue_ms: self.progress.started.map_or(0.0, ms),
             ttft_ms: self.progress.first_token.map_or(0.0, ms),
             total_ms: ms(now),
-            text: self.progress.text,
+            text: std::mem::take(&mut self.progress.text),
         }
     }
 }

@@ -3,9 +3,16 @@
 //! Transports hold a [`Handle`] and hear back through [`Outbox`]es. Nothing here blocks a
 //! transport, and nothing a client does can block the inference thread.
 
+mod admission;
 mod handle;
+mod inference;
+mod job;
+mod model;
 mod service;
 mod shared;
+mod start;
 
 pub use handle::{Event, Handle, Origin, Outbox};
+pub use model::{Model, ModelError, ReadyTask};
 pub use service::Service;
+pub use start::{Limits, Runtime};

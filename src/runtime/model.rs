@@ -4,6 +4,7 @@ use crate::bundle::{Bundle, Output, SamplingDefaults, Task};
 use crate::core::request::Sampling;
 use crate::sample::{GrammarFactory, ResponseShape, TokenMask};
 use crate::text::{ChatTemplate, Clock, TaskTemplate, TextError, Tokenizer};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ pub struct ReadyTask {
 /// The model's side of a request.
 pub struct Model {
     /// Text to tokens.
-    pub tokenizer: Tokenizer,
+    pub tokenizer: Arc<Tokenizer>,
     /// Conversations to prompts, where the model has that.
     pub chat: Option<ChatTemplate>,
     /// Tokens that end an answer.
@@ -61,23 +62,24 @@ impl Model {
             problem,
         };
         let files = &bundle.text;
+        let bytes = |json: &Option<Value>| json.as_ref().map(|json| json.to_string().into_bytes());
         let tokenizer = Tokenizer::new(
             &files.tokenizer_json,
-            files.tokenizer_config.as_deref(),
-            files.special_tokens_map.as_deref(),
+            bytes(&files.tokenizer_config).as_deref(),
+            bytes(&files.special_tokens_map).as_deref(),
         )
         .map_err(|e| wrong("tokenizer", e.to_string()))?;
+        let tokenizer = Arc::new(tokenizer);
         let chat = tokenizer
             .names()
             .template(files.chat_template.as_deref())
             .map(|source| ChatTemplate::new(source, clock()))
             .transpose()
             .map_err(|e| wrong("chat template", e.to_string()))?;
-        let logits = bundle.graph.vocab_size;
         let eos = ends(bundle, &tokenizer);
-        let grammars = GrammarFactory::new(tokenizer.table(), &eos, logits)
+        let grammars = GrammarFactory::new(Arc::clone(&tokenizer), &eos)
             .map_err(|e| wrong("tokenizer.json", e.to_string()))?;
-        let vocabulary = TokenMask::vocabulary(tokenizer.table(), logits);
+        let vocabulary = TokenMask::of_vocabulary(tokenizer.table());
         let mut model = Self {
             chat,
             eos,

@@ -173,7 +173,8 @@ impl Shared {
         body.insert(
             "requests".into(),
             json!({
-                "held": held, "limit": self.seats, "answered": counters.answered,
+                "held": held, "running": snapshot.running, "waiting": snapshot.waiting,
+                "limit": self.seats, "answered": counters.answered,
                 "errors": counters.errors,
             }),
         );

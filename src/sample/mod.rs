@@ -1,1 +1,17 @@
-//! stub
+//! Logits to tokens: sampling, token masks, and grammars that shape an answer.
+//!
+//! Knows tokens and their bytes; nothing of engines, requests or time.
+
+mod constraint;
+mod exp;
+mod grammar;
+mod mask;
+mod rng;
+mod sampler;
+mod schema;
+
+pub use constraint::{Constraint, ConstraintError, Masked, ResponseShape};
+pub use grammar::GrammarFactory;
+pub use mask::TokenMask;
+pub use rng::Rng;
+pub use sampler::{SampleError, Sampled, Sampler, Seen};

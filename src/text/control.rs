@@ -191,11 +191,6 @@ impl ControlTokens {
         text.chars().any(|c| self.opening.contains(&c) || self.closing.contains(&c))
     }
 
-    /// Whether the text holds a control token as it stands.
-    pub(crate) fn occurs_in(&self, text: &str) -> bool {
-        self.added.find(text, 0).is_some()
-    }
-
     /// The text with guards in it and its own noncharacters escaped.
     pub(crate) fn guard(&self, text: &str, density: Density) -> String {
         let mut out = String::with_capacity(text.len() + 16);

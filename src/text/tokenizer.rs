@@ -39,6 +39,8 @@ pub struct Tokenizer {
     around: (Vec<u32>, Vec<u32>),
     /// Ids that no text may turn into.
     forbidden: Vec<u32>,
+    /// No space is put before text within a prompt.
+    adds_nothing: bool,
     /// A piece after the first loses its leading space, because the normaliser adds one.
     drops_space: bool,
     /// By which factor text can get shorter on its way to tokens, if that is known.
@@ -65,16 +67,22 @@ impl Tokenizer {
 
     fn assemble(inner: tokenizers::Tokenizer, names: SpecialNames) -> Result<Self, TextError> {
         let (control, ordinary) = added_tokens(&inner, &names);
-        let table = Arc::new(token_table(&inner, &names)?);
+        let decoder = component(inner.get_decoder())?;
+        let alphabet = Alphabet::of_decoder(&decoder);
+        let mut table = token_table(&inner, &names, alphabet)?;
+        table.strips_first_space = strips_first_space(&decoder);
+        let table = Arc::new(table);
         let normalizer = component(inner.get_normalizer())?;
         let pre_tokenizer = component(inner.get_pre_tokenizer())?;
         let prepends = parts(&normalizer).any(|(name, _)| name == "Prepend");
-        let shrinks = shrinks(&normalizer, &pre_tokenizer).filter(|_| table.complete);
+        let by_byte = alphabet == Alphabet::ByteLevel || table.is_complete();
+        let shrinks = shrinks(&normalizer, &pre_tokenizer).filter(|_| by_byte);
         let unk = names.unk.as_deref().or(unk_of(&inner)).and_then(|t| inner.token_to_id(t));
         let mut out = Self {
             inner_text: text_within(inner.get_pre_tokenizer()),
             forbidden: control.iter().map(|t| t.id).filter(|&id| Some(id) != unk).collect(),
             drops_space: prepends,
+            adds_nothing: false,
             shrinks,
             around: Default::default(),
             control: Arc::new(ControlTokens::new(control)),
@@ -84,6 +92,9 @@ impl Tokenizer {
             names,
         };
         out.around = out.find_around()?;
+        let mut letter = Vec::new();
+        out.encode_text("a", false, &mut letter)?;
+        out.adds_nothing = letter.iter().flat_map(|&id| out.token_bytes(id)).eq(b"a");
         Ok(out)
     }
 
@@ -158,12 +169,13 @@ impl Tokenizer {
         out
     }
 
-    /// Whether a raw text of that many bytes needs more than `context` tokens for certain. `false`
+    /// Whether the text needs more than `context` tokens for certain, without encoding it. `false`
     /// where no such bound holds for this tokenizer.
-    pub fn cannot_fit(&self, text_bytes: usize, context: usize) -> bool {
-        self.shrinks.is_some_and(|factor| {
-            text_bytes / factor > context.saturating_mul(self.table.longest())
-        })
+    pub fn cannot_fit(&self, text: &str, context: usize) -> bool {
+        let Some(factor) = self.shrinks else { return false };
+        let room = context.saturating_mul(self.table.longest()).saturating_mul(factor);
+        // Bytes without a token vanish (SmolLM2 has none for 0xF1, among others).
+        text.len() > room && text.bytes().filter(|&b| self.table.has_byte(b)).count() > room
     }
 
     /// The tokens of raw text; with `add_special` those that the model wants around it.
@@ -192,6 +204,21 @@ impl Tokenizer {
             }
         }
         if out.is_empty() { Err(TextError::NoToken) } else { Ok(out) }
+    }
+
+    /// The tokens of text that follows other text, for forced tokens of grammars; `None` where the
+    /// tokenizer cannot be brought to leave out its leading space.
+    pub fn encode_within(&self, text: &str) -> Option<Vec<u32>> {
+        let mut out = Vec::new();
+        if self.adds_nothing {
+            self.encode_text(text, false, &mut out).ok()?;
+            return Some(out);
+        }
+        // What comes before the text takes the space; a line break is never joined with text.
+        let mut line = Vec::new();
+        self.encode_text("\n", false, &mut line).ok()?;
+        self.encode_text(&format!("\n{text}"), false, &mut out).ok()?;
+        out.starts_with(&line).then(|| out.split_off(line.len()))
     }
 
     fn encode_text(&self, text: &str, first: bool, out: &mut Vec<u32>) -> Result<(), TextError> {
@@ -347,10 +374,10 @@ fn looks_like_markup(token: &str) -> bool {
 fn token_table(
     inner: &tokenizers::Tokenizer,
     names: &SpecialNames,
+    alphabet: Alphabet,
 ) -> Result<TokenTable, TextError> {
-    let decoder = component(inner.get_decoder())?;
     let added = inner.get_added_tokens_decoder();
-    let mut builder = TableBuilder::new(Alphabet::of_decoder(&decoder));
+    let mut builder = TableBuilder::new(alphabet);
     let mut left = inner.get_vocab_size(true);
     let mut id = 0u32;
     while left > 0 {
@@ -365,9 +392,7 @@ fn token_table(
         builder.push(token.as_deref(), added.contains_key(&id), hidden);
         id += 1;
     }
-    let mut table = builder.finish();
-    table.strips_first_space = strips_first_space(&decoder);
-    Ok(table)
+    Ok(builder.finish())
 }
 
 fn strips_first_space(decoder: &Value) -> bool {

@@ -94,9 +94,9 @@ pub struct TokenTable {
     /// One bit a token: not part of the text of an answer.
     hidden: Vec<u64>,
     longest: usize,
-    /// Every byte of UTF-8 is a token.
-    pub(crate) complete: bool,
-    /// Within a token, a space never follows another byte.
+    /// Which bytes are tokens by themselves; text of other bytes may vanish.
+    single: Box<[bool]>,
+    /// Within a token, a space never follows a letter or digit of ASCII.
     pub(crate) breaks_at_spaces: bool,
     /// Whether the first space of a text is not part of it (SentencePiece's prefix).
     pub(crate) strips_first_space: bool,
@@ -134,6 +134,16 @@ impl TokenTable {
         self.longest
     }
 
+    /// Whether every byte that UTF-8 uses is a token.
+    pub fn is_complete(&self) -> bool {
+        (0..=0xFF).filter(|b| !matches!(b, 0xC0 | 0xC1 | 0xF5..)).all(|b| self.has_byte(b))
+    }
+
+    /// Whether the byte is a token by itself.
+    pub(crate) fn has_byte(&self, byte: u8) -> bool {
+        self.single.get(usize::from(byte)) == Some(&true)
+    }
+
     /// Bytes of memory that the table holds.
     pub fn memory_bytes(&self) -> usize {
         self.bytes.capacity() + self.ends.capacity() * 4 + self.hidden.capacity() * 8
@@ -144,13 +154,13 @@ impl TokenTable {
 pub(crate) struct TableBuilder {
     alphabet: Alphabet,
     table: TokenTable,
-    single: [bool; 256],
 }
 
 impl TableBuilder {
     pub(crate) fn new(alphabet: Alphabet) -> Self {
-        let table = TokenTable { breaks_at_spaces: true, ..TokenTable::default() };
-        Self { alphabet, table, single: [false; 256] }
+        let single = vec![false; 256].into_boxed_slice();
+        let table = TokenTable { breaks_at_spaces: true, single, ..TokenTable::default() };
+        Self { alphabet, table }
     }
 
     /// The next id: `None` is a hole.
@@ -179,17 +189,14 @@ impl TableBuilder {
         let bytes = &self.table.bytes[start..];
         self.table.longest = self.table.longest.max(bytes.len());
         if let &[byte] = bytes {
-            self.single[usize::from(byte)] = true;
+            self.table.single[usize::from(byte)] = true;
         }
-        if !added && bytes.windows(2).any(|w| w[0] != b' ' && w[1] == b' ') {
+        if !added && bytes.windows(2).any(|w| w[0].is_ascii_alphanumeric() && w[1] == b' ') {
             self.table.breaks_at_spaces = false;
         }
     }
 
     pub(crate) fn finish(mut self) -> TokenTable {
-        // Bytes that UTF-8 never uses need no token.
-        let used = |b: usize| !matches!(b, 0xC0 | 0xC1 | 0xF5..=0xFF);
-        self.table.complete = (0..256).filter(|&b| used(b)).all(|b| self.single[b]);
         self.table.bytes.shrink_to_fit();
         self.table.ends.shrink_to_fit();
         self.table

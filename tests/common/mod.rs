@@ -92,3 +92,17 @@ impl Greedy {
         }
     }
 }
+
+/// A file of the shared data (`SLMD_SHARED`, else `../shared` beside the package), or a message
+/// and none.
+pub fn shared(file: &str) -> Option<Vec<u8>> {
+    let root = std::env::var_os("SLMD_SHARED").map(PathBuf::from);
+    let root = root.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"));
+    match std::fs::read(root.join("data").join(file)) {
+        Ok(bytes) => Some(bytes),
+        Err(error) => {
+            eprintln!("SKIP: shared data {file}: {error}");
+            None
+        }
+    }
+}

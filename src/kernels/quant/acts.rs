@@ -4,7 +4,7 @@ use super::BLOCK;
 use crate::kernels::isa::multiversion;
 use crate::kernels::Isa;
 
-/// Rows of activations with a symmetric 8-bit code per block of 32 columns.
+/// Rows of activations with symmetric 8-bit codes.
 #[derive(Debug, Default)]
 pub struct Activations {
     rows: usize,
@@ -15,18 +15,20 @@ pub struct Activations {
 }
 
 impl Activations {
-    /// Quantises `rows` rows of `k` columns; keeps its buffers from call to call.
+    /// Quantises `rows` rows of `k` columns, with one scale for each `group` columns (a multiple of
+    /// 32); keeps its buffers from call to call.
     ///
     /// # Panics
     /// If `values` has not `rows * k` elements.
-    pub fn quantise(&mut self, isa: Isa, values: &[f32], rows: usize, k: usize) {
+    pub fn quantise(&mut self, isa: Isa, values: &[f32], rows: usize, k: usize, group: usize) {
         assert_eq!(values.len(), rows * k);
+        assert!(group >= BLOCK && group % BLOCK == 0);
         self.rows = rows;
         self.blocks = k.div_ceil(BLOCK);
         self.codes.resize(rows * self.blocks * BLOCK, 0);
         self.scales.resize(rows * self.blocks, 0.0);
         self.sums.resize(rows * self.blocks, 0);
-        quantise_rows(isa, values, k, &mut self.codes, &mut self.scales, &mut self.sums);
+        quantise_rows(isa, values, (k, group), &mut self.codes, &mut self.scales, &mut self.sums);
     }
 
     /// Rows.
@@ -63,7 +65,7 @@ impl Activations {
 multiversion! {
     fn quantise_rows(
         values: &[f32],
-        k: usize,
+        shape: (usize, usize),
         codes: &mut [i8],
         scales: &mut [f32],
         sums: &mut [i32],
@@ -73,21 +75,22 @@ multiversion! {
 #[inline(always)]
 fn quantise_rows_generic<const FMA: bool>(
     values: &[f32],
-    k: usize,
+    (k, group): (usize, usize),
     codes: &mut [i8],
     scales: &mut [f32],
     sums: &mut [i32],
 ) {
     let blocks = k.div_ceil(BLOCK);
     for (row, values) in values.chunks_exact(k.max(1)).enumerate() {
-        for (block, values) in values.chunks(BLOCK).enumerate() {
+        let mut largest = 0f32;
+        for (block, part) in values.chunks(BLOCK).enumerate() {
             let at = row * blocks + block;
-            let mut padded = [0f32; BLOCK];
-            padded[..values.len()].copy_from_slice(values);
-            let mut largest = 0f32;
-            for value in padded {
-                largest = largest.max(value.abs());
+            let start = block * BLOCK;
+            if start % group == 0 {
+                largest = largest_of(&values[start..values.len().min(start + group)]);
             }
+            let mut padded = [0f32; BLOCK];
+            padded[..part.len()].copy_from_slice(part);
             let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
             let mut sum = 0i32;
             let mut block_codes = [0i32; BLOCK];
@@ -107,3 +110,16 @@ fn quantise_rows_generic<const FMA: bool>(
     }
 }
 
+/// The largest magnitude.
+#[inline(always)]
+fn largest_of(values: &[f32]) -> f32 {
+    let mut lanes = [0f32; 16];
+    let (chunks, rest) = values.as_chunks::<16>();
+    for chunk in chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane = lane.max(value.abs());
+        }
+    }
+    let rest = rest.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+    lanes.iter().fold(rest, |largest, lane| largest.max(*lane))
+}

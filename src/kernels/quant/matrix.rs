@@ -1,6 +1,6 @@
 //! Weights with 4-bit or 8-bit codes, repacked for the tile kernels.
 
-use super::{Activations, BLOCK, Tile};
+use super::{Activations, BLOCK, Scales, Tile};
 use crate::kernels::{AlignedBytes, GROUP, half};
 
 /// Weights as `com.microsoft::MatMulNBits` stores them.
@@ -112,14 +112,47 @@ pub struct QuantMatrix {
     /// Blocks of 32 in a row.
     blocks: usize,
     codes: AlignedBytes,
-    scales: Vec<u16>,
+    scales: Stored,
     zeros: Vec<u8>,
-    /// What half-precision scales are to be multiplied with: a power of two.
+    /// What scales are to be multiplied with: a power of two.
     factor: f32,
+    /// Columns that share a scale in the file, and so in the activations.
+    act_group: usize,
+}
+
+/// Scales, `[groups][blocks][16]`.
+#[derive(Debug)]
+enum Stored {
+    Half(Vec<u16>),
+    Single(Vec<f32>),
+}
+
+impl Stored {
+    fn get(&self, index: usize) -> f32 {
+        match self {
+            Self::Half(scales) => half::to_f32(scales[index]),
+            Self::Single(scales) => scales[index],
+        }
+    }
+
+    fn set(&mut self, index: usize, scale: f32) {
+        match self {
+            Self::Half(scales) => scales[index] = half::from_f32(scale),
+            Self::Single(scales) => scales[index] = scale,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Half(scales) => 2 * scales.capacity(),
+            Self::Single(scales) => 4 * scales.capacity(),
+        }
+    }
 }
 
 impl QuantMatrix {
-    /// Repacks weights. Scales are kept in half precision, relative to the largest of the matrix.
+    /// Repacks weights. Scales that a half holds exactly, up to a power of two for the whole
+    /// matrix, take 2 bytes, others 4.
     ///
     /// # Errors
     /// [`PackError`] when tensors do not fit the shape or the block is no multiple of 32.
@@ -131,19 +164,30 @@ impl QuantMatrix {
         let (n, k, bits) = (source.n, source.k, source.bits);
         let blocks = k.div_ceil(BLOCK);
         let groups = n.div_ceil(GROUP);
+        let lanes = groups * blocks * GROUP;
+        let factor = scale_unit(source.scales);
+        let exact = source.scales[..n * source.blocks()].iter().all(|scale| {
+            let half = half::to_f32(half::from_f32(scale / factor));
+            half * factor == *scale
+        });
         let mut packed = Self {
             n,
             k,
             bits,
             blocks,
             codes: AlignedBytes::zeroed(groups * blocks * GROUP * BLOCK * bits / 8),
-            scales: vec![0; groups * blocks * GROUP],
+            scales: if exact {
+                Stored::Half(vec![0; lanes])
+            } else {
+                Stored::Single(vec![0.0; lanes])
+            },
             zeros: Vec::new(),
-            factor: scale_unit(source.scales),
+            factor,
+            act_group: source.block,
         };
         let default_zero = 1u8 << (bits - 1);
         if source.zeros.is_some() {
-            packed.zeros = vec![default_zero; groups * blocks * GROUP];
+            packed.zeros = vec![default_zero; lanes];
         }
         for row in 0..n {
             packed.pack_row(source, row);
@@ -159,7 +203,7 @@ impl QuantMatrix {
             let at = group * self.blocks + block;
             let source_block = block * BLOCK / source.block;
             let scale = source.scales[row * source.blocks() + source_block];
-            self.scales[at * GROUP + lane] = half::from_f32(scale / self.factor);
+            self.scales.set(at * GROUP + lane, scale / self.factor);
             if !self.zeros.is_empty() {
                 self.zeros[at * GROUP + lane] = source.zero(row, source_block);
             }
@@ -198,9 +242,14 @@ impl QuantMatrix {
         self.bits
     }
 
+    /// Columns of an activation that share a scale.
+    pub fn act_group(&self) -> usize {
+        self.act_group
+    }
+
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.codes.len() + 2 * self.scales.capacity() + self.zeros.capacity()
+        self.codes.len() + self.scales.bytes() + self.zeros.capacity()
     }
 
     /// Row `row` as floats.
@@ -213,7 +262,7 @@ impl QuantMatrix {
         let block_bytes = BLOCK * self.bits / 8;
         for (block, out) in out.chunks_mut(BLOCK).enumerate() {
             let at = group * self.blocks + block;
-            let scale = half::to_f32(self.scales[at * GROUP + lane]) * self.factor;
+            let scale = self.scales.get(at * GROUP + lane) * self.factor;
             let zero = self.zeros.get(at * GROUP + lane).map_or(1 << (self.bits - 1), |&z| z);
             let codes = &self.codes[at * GROUP * block_bytes..][..GROUP * block_bytes];
             for (column, out) in out.iter_mut().enumerate() {
@@ -251,7 +300,10 @@ impl QuantMatrix {
         let (bytes, lanes) = (self.group_bytes(), self.blocks * GROUP);
         Tile {
             codes: &self.codes[group * bytes..][..bytes],
-            scales: &self.scales[group * lanes..][..lanes],
+            scales: match &self.scales {
+                Stored::Half(scales) => Scales::Half(&scales[group * lanes..][..lanes]),
+                Stored::Single(scales) => Scales::Single(&scales[group * lanes..][..lanes]),
+            },
             zeros: if self.zeros.is_empty() { &[] } else { &self.zeros[group * lanes..][..lanes] },
             default_zero: 1 << (self.bits - 1),
             acts: acts.codes(row),

@@ -1,9 +1,10 @@
 //! Products of block-quantised weights (4 or 8 bits) with activations quantised to 8 bits.
 //!
-//! Weights keep their file's codes, repacked once: 16 rows together, 32 columns a block, a
-//! half-precision scale for each row and block. Activations get a symmetric 8-bit code per block of
-//! 32, as ONNX Runtime does for `accuracy_level = 4`; the dot product of a block is exact integer
-//! arithmetic, so all code paths agree up to the rounding of the float sum.
+//! Weights keep their file's codes, repacked once: 16 rows together, 32 columns a block, a scale for
+//! each row and block, in half precision where that loses nothing. Activations get a symmetric 8-bit
+//! code with one scale per block of the weights, as ONNX Runtime does for `accuracy_level = 4`; the
+//! dot product of a block is exact integer arithmetic, so all code paths, and ONNX Runtime, agree up
+//! to the rounding of the float sum.
 
 mod acts;
 mod matrix;
@@ -27,12 +28,27 @@ pub const BLOCK: usize = 32;
 /// The most activation rows of one tile.
 const MAX_TILE: usize = 12;
 
+/// The scales of one group of weight rows, `[blocks][16]`.
+#[derive(Clone, Copy)]
+enum Scales<'a> {
+    Half(&'a [u16]),
+    Single(&'a [f32]),
+}
+
+impl Scales<'_> {
+    fn len(self) -> usize {
+        match self {
+            Self::Half(scales) => scales.len(),
+            Self::Single(scales) => scales.len(),
+        }
+    }
+}
+
 /// What one call of a tile kernel reads: one group of weight rows, and `rows` activation rows.
 struct Tile<'a> {
     /// Codes of the group, block after block.
     codes: &'a [u8],
-    /// Half-precision scales, `[blocks][16]`.
-    scales: &'a [u16],
+    scales: Scales<'a>,
     /// Zero points, `[blocks][16]`; empty if all are `default_zero`.
     zeros: &'a [u8],
     default_zero: i32,

@@ -5,7 +5,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{BLOCK, GROUP, Sums, Tile};
+use super::{BLOCK, GROUP, Scales, Sums, Tile};
 use crate::kernels::half;
 
 /// With `sdot`; `rows` is 1, 2 or 4.
@@ -72,13 +72,19 @@ unsafe fn tile_neon<const BITS: usize, const ROWS: usize, const DOT: bool>(
                         *dot = dot4::<DOT>(*dot, vreinterpretq_s8_u8(code), act);
                     }
                 }
-                let scales = tile.scales.as_ptr().add(block * GROUP + side * 4);
-                let scales = [0, 1, 2, 3].map(|lane| half::to_f32(*scales.add(lane)));
-                let scales = vld1q_f32(scales.as_ptr());
+                let at = block * GROUP + side * 4;
+                let scales = match tile.scales {
+                    Scales::Half(scales) => {
+                        let scales =
+                            [0, 1, 2, 3].map(|lane| half::to_f32(*scales.get_unchecked(at + lane)));
+                        vld1q_f32(scales.as_ptr())
+                    }
+                    Scales::Single(scales) => vld1q_f32(scales.as_ptr().add(at)),
+                };
                 let zeros = if tile.zeros.is_empty() {
                     vdupq_n_s32(tile.default_zero)
                 } else {
-                    let zeros = tile.zeros.as_ptr().add(block * GROUP + side * 4);
+                    let zeros = tile.zeros.as_ptr().add(at);
                     let zeros = [0, 1, 2, 3].map(|lane| i32::from(*zeros.add(lane)));
                     vld1q_s32(zeros.as_ptr())
                 };

@@ -1,6 +1,6 @@
 //! The reference: what every other code path must compute.
 
-use super::{BLOCK, GROUP, Sums, Tile};
+use super::{BLOCK, GROUP, Scales, Sums, Tile};
 use crate::kernels::half;
 
 /// Adds up `rows` rows of a tile.
@@ -28,7 +28,10 @@ pub(super) fn tile(bits: usize, rows: usize, tile: &Tile<'_>, sums: &mut Sums) {
                         dot += i32::from(code) * i32::from(*act);
                     }
                 }
-                let scale = half::to_f32(tile.scales[block * GROUP + lane]);
+                let scale = match tile.scales {
+                    Scales::Half(scales) => half::to_f32(scales[block * GROUP + lane]),
+                    Scales::Single(scales) => scales[block * GROUP + lane],
+                };
                 *sum += dot as f32 * (scale * tile.act_scales[at]);
             }
         }

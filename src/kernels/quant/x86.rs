@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, GROUP, Sums, Tile};
+use super::{BLOCK, GROUP, Scales, Sums, Tile};
 
 /// AVX-512 VNNI; `rows` is 1, 2, 4, 8 or 12.
 pub(super) fn avx512(bits: usize, rows: usize, tile: &Tile<'_>, sums: &mut Sums) {
@@ -47,14 +47,20 @@ unsafe fn tile_avx512<const BITS: usize, const ROWS: usize>(tile: &Tile<'_>, sum
                     _mm512_and_si512(pair, low)
                 };
             }
-            let scales = tile.scales.as_ptr().add(block * GROUP).cast();
+            let scales = match tile.scales {
+                Scales::Half(scales) => {
+                    let scales = scales.as_ptr().add(block * GROUP).cast();
+                    _mm512_cvtph_ps(_mm256_loadu_si256(scales))
+                }
+                Scales::Single(scales) => _mm512_loadu_ps(scales.as_ptr().add(block * GROUP)),
+            };
             let zeros = if tile.zeros.is_empty() {
                 None
             } else {
                 let zeros = tile.zeros.as_ptr().add(block * GROUP).cast();
                 Some(_mm512_cvtepu8_epi32(_mm_loadu_si128(zeros)))
             };
-            (_mm512_cvtph_ps(_mm256_loadu_si256(scales)), zeros)
+            (scales, zeros)
         };
         for (row, total) in total.iter_mut().enumerate() {
             let at = row * tile.blocks + block;
@@ -158,14 +164,20 @@ unsafe fn tile_avx2<const BITS: usize, const ROWS: usize>(tile: &Tile<'_>, sums:
             }
             // SAFETY: as above.
             let (scales, zeros) = unsafe {
-                let scales = tile.scales.as_ptr().add(block * GROUP + side * 8).cast();
+                let at = block * GROUP + side * 8;
+                let scales = match tile.scales {
+                    Scales::Half(scales) => {
+                        _mm256_cvtph_ps(_mm_loadu_si128(scales.as_ptr().add(at).cast()))
+                    }
+                    Scales::Single(scales) => _mm256_loadu_ps(scales.as_ptr().add(at)),
+                };
                 let zeros = if tile.zeros.is_empty() {
                     _mm256_set1_epi32(tile.default_zero)
                 } else {
-                    let zeros = tile.zeros.as_ptr().add(block * GROUP + side * 8).cast();
+                    let zeros = tile.zeros.as_ptr().add(at).cast();
                     _mm256_cvtepu8_epi32(_mm_loadl_epi64(zeros))
                 };
-                (_mm256_cvtph_ps(_mm_loadu_si128(scales)), zeros)
+                (scales, zeros)
             };
             let zeros = if BITS == 8 {
                 _mm256_sub_epi32(zeros, _mm256_set1_epi32(128))

@@ -77,7 +77,9 @@ impl Conversation {
         for (name, token) in &self.special {
             out.insert((*name).to_owned(), Value::from(token.as_str()));
         }
-        out.insert("messages".into(), Value::Array(list(&self.messages)));
+        let mut messages: Vec<Value> = list(&self.messages);
+        messages.iter_mut().for_each(alias_reasoning);
+        out.insert("messages".into(), Value::Array(messages));
         let tools = self.tools.as_deref().map_or(Value::Null, |t| Value::Array(list(t)));
         out.insert("tools".into(), tools);
         // transformers passes both of them always.
@@ -134,6 +136,18 @@ impl ChatTemplate {
             _ => Ok(dense),
         }
     }
+}
+
+/// Reasoning is known by several names; transformers fills in those that templates read.
+fn alias_reasoning(message: &mut Value) {
+    const NAMES: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
+    let Value::Object(message) = message else { return };
+    let Some(reasoning) = NAMES.iter().filter_map(|n| message.get(*n)).find(|v| !v.is_null()) else {
+        return;
+    };
+    let reasoning = reasoning.clone();
+    message.entry("thinking").or_insert_with(|| reasoning.clone());
+    message.insert("reasoning_content".into(), reasoning);
 }
 
 fn deeper_than(value: &Value, depth: usize) -> bool {

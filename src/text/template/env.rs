@@ -128,6 +128,7 @@ fn environment() -> Environment<'static> {
     });
     env.add_filter("string", |value: &Value| python::str_of(value));
     env.add_filter("indent", indent);
+    env.add_filter("join", join);
     env.add_test("sequence", python::is_sequence);
     env.add_test("iterable", python::is_iterable);
     env
@@ -149,6 +150,19 @@ fn indent(text: &Value, args: Rest<Value>, kwargs: Kwargs) -> Result<String, Err
     let blank = arg(2, "blank")?.is_some_and(|v| v.is_true());
     kwargs.assert_all_used()?;
     Ok(python::indent(&python::str_of(text), &width, first, blank))
+}
+
+fn join(items: &Value, mark: Option<Value>, attribute: Option<Value>) -> Result<String, Error> {
+    let mark = mark.map(|m| python::str_of(&m)).unwrap_or_default();
+    let mut parts = Vec::new();
+    for item in items.try_iter()? {
+        let part = match &attribute {
+            Some(name) => item.get_item(name)?,
+            None => item,
+        };
+        parts.push(python::str_of(&part));
+    }
+    Ok(parts.join(&mark))
 }
 
 /// Python's string methods: those of minijinja-contrib, and some that it lacks.

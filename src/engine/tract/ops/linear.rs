@@ -54,8 +54,8 @@ impl Weights {
 /// `y = x * weights^T + bias`: `MatMulNBits`, and `MatMul` with a constant.
 ///
 /// Input `[.., k]`, output `[.., n]`. Definition: ONNX Runtime's `ContribOperators.md`,
-/// `com.microsoft.MatMulNBits`; activations are quantised to 8 bits per block of 32, as its
-/// `accuracy_level = 4` has it, at every accuracy level.
+/// `com.microsoft.MatMulNBits`; activations are quantised to 8 bits per block of the
+/// weights, as its `accuracy_level = 4` has it, at every accuracy level.
 #[derive(Debug)]
 pub(in super::super) struct Linear {
     pub runtime: Arc<Runtime>,
@@ -92,7 +92,7 @@ impl Kernel for Linear {
                 Weights::Quant(weights) => {
                     let mut activations =
                         runtime.activations.lock().unwrap_or_else(PoisonError::into_inner);
-                    activations.quantise(runtime.isa, x, rows, k);
+                    activations.quantise(runtime.isa, x, rows, k, weights.act_group());
                     quant::matmul(runtime.isa, &runtime.pool, weights, &activations, &self.bias, y);
                 }
                 Weights::Dense(weights) => {

@@ -1,0 +1,164 @@
+//! Every key of the configuration, with its type, default and meaning: the one list that the
+//! environment variables and `docs/configuration.md` are made from.
+
+/// How a value is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A string.
+    Text,
+    /// A string that names a file or directory.
+    Path,
+    /// A string with a unit of bytes.
+    Size,
+    /// A whole number.
+    Integer,
+    /// A list of strings; separated by commas in environment variables and flags.
+    List,
+}
+
+impl Kind {
+    /// For the documentation.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Path => "path",
+            Self::Size => "size",
+            Self::Integer => "integer",
+            Self::List => "list",
+        }
+    }
+}
+
+/// One key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// Dotted, as in TOML.
+    pub path: &'static str,
+    /// How its value is written.
+    pub kind: Kind,
+    /// What holds without it, in words.
+    pub default: &'static str,
+    /// What it is for, with its unit and range.
+    pub doc: &'static str,
+}
+
+impl Key {
+    /// `SLMD_BUDGET_MEMORY` of `budget.memory`.
+    pub fn variable(&self) -> String {
+        format!("SLMD_{}", self.path.replace(['.', '-'], "_").to_uppercase())
+    }
+
+    /// The key of that dotted path.
+    pub fn find(path: &str) -> Option<&'static Self> {
+        KEYS.iter().find(|k| k.path == path)
+    }
+}
+
+const fn key(path: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key { path, kind, default, doc }
+}
+
+/// Every key outside `[task.NAME]`, in the order of the documentation.
+pub const KEYS: &[Key] = &[
+    key(
+        "board",
+        Kind::Text,
+        "`auto`",
+        "The board's profile: `auto` (by device tree and architecture), the name of a file in \
+         `board-configs/`, or the path of one.",
+    ),
+    key(
+        "model",
+        Kind::Path,
+        "the embedded default model",
+        "The model's directory: of ONNX Runtime GenAI, of transformers.js, or of slmd.",
+    ),
+    key(
+        "variant",
+        Kind::Text,
+        "the first that fits the memory, small weights first",
+        "Which of several graphs of a transformers.js model: `q4`, `int8`, `fp16` ...",
+    ),
+    key(
+        "engine",
+        Kind::Text,
+        "`auto`",
+        "`ort` (ONNX Runtime), `tract`, or `auto`: ONNX Runtime if its library is found, else tract.",
+    ),
+    key("threads", Kind::Integer, "the board's", "Threads of one inference step, 1 to 256."),
+    key(
+        "state-dir",
+        Kind::Path,
+        "`/var/lib/slmd`; for a user's own run `$XDG_STATE_HOME/slmd`",
+        "Where state is kept. `$STATE_DIRECTORY`, which systemd sets, comes before it.",
+    ),
+    key(
+        "budget.memory",
+        Kind::Size,
+        "the board's share of the memory that is there",
+        "The memory of the whole process, at least 16MiB.",
+    ),
+    key(
+        "budget.context-tokens",
+        Kind::Integer,
+        "1024, or the model's context if that is shorter",
+        "Tokens of one session, prompt and answer together, 16 to 1048576.",
+    ),
+    key(
+        "budget.sessions",
+        Kind::Integer,
+        "2",
+        "Requests served at the same time, each with a KV slot of its own, 1 to 64.",
+    ),
+    key(
+        "budget.queue",
+        Kind::Integer,
+        "8",
+        "Requests that wait for a slot, 0 to 1024; beyond that `busy`.",
+    ),
+    key(
+        "latency.deadline-ms",
+        Kind::Integer,
+        "30000",
+        "Milliseconds to the whole answer, of requests and tasks that name no deadline.",
+    ),
+    key(
+        "latency.ttft-ms",
+        Kind::Integer,
+        "none",
+        "Milliseconds to the first token, of requests and tasks that name no such bound.",
+    ),
+    key(
+        "latency.max-step-ms",
+        Kind::Integer,
+        "60",
+        "Milliseconds that one step may take, which is what an urgent prompt waits at most; \
+         prefill chunks are sized by it. 1 to 60000.",
+    ),
+    key(
+        "unix.path",
+        Kind::Path,
+        "`/run/slmd/slmd.sock`; for a user's own run `$XDG_RUNTIME_DIR/slmd/slmd.sock`",
+        "The socket that is listened on.",
+    ),
+    key(
+        "unix.allow-users",
+        Kind::List,
+        "none",
+        "Users who may connect, besides root and the daemon's own user.",
+    ),
+    key("unix.allow-groups", Kind::List, "`slmd`", "Groups whose members may connect."),
+    key(
+        "limits.prompt-bytes",
+        Kind::Integer,
+        "65536",
+        "Bytes of one prompt, 1 to 16777216; beyond that `too_large`.",
+    ),
+    key(
+        "limits.max-tokens",
+        Kind::Integer,
+        "256",
+        "Tokens of an answer whose request and task name no limit, 1 to 1048576.",
+    ),
+    key("limits.clients", Kind::Integer, "32", "Connections at the same time, 1 to 4096."),
+];

@@ -1,0 +1,30 @@
+//! The daemon's configuration: TOML files, environment and flags, checked into [`Settings`].
+//!
+//! Three stages: [`file`] says what may be written (serde, nothing checked), [`source`] where it
+//! was written (files, `SLMD_*`, flags), [`settings`] what is in force, with each value's origin.
+//! Knows of bundles only their tasks' form; nothing of boards, engines or sockets: what a board
+//! decides comes in as plain [`Defaults`].
+
+mod diagnostic;
+mod environment;
+mod error;
+mod file;
+mod keys;
+mod reference;
+mod settings;
+mod show;
+mod size;
+mod source;
+
+pub use diagnostic::Diagnostic;
+pub use environment::Environment;
+pub use error::ConfigError;
+pub use file::ConfigFile;
+pub use keys::{KEYS, Key, Kind};
+pub use reference::reference;
+pub use settings::{Defaults, EngineChoice, Settings};
+pub use show::Entry;
+pub use size::{format_bytes, parse_bytes};
+pub use source::{Config, DEFAULT_CONFIG, Origin, Sourced};
+
+pub(crate) use diagnostic::diagnose_toml;

@@ -1,0 +1,172 @@
+use super::super::environment::Environment;
+use super::*;
+
+fn defaults() -> Defaults {
+    Defaults {
+        board: "test-board".into(),
+        threads: 3,
+        memory_bytes: Some(1 << 30),
+        context_tokens: None,
+        sessions: Some(4),
+    }
+}
+
+fn environment(variables: &[(&str, &str)]) -> Environment {
+    let variables = variables.iter().map(|&(k, v)| (k.into(), v.into())).collect();
+    Environment { variables, is_root: true }
+}
+
+struct Case {
+    dir: tempfile::TempDir,
+}
+
+impl Case {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(dir.path().join("conf.d")).expect("a directory");
+        for (name, text) in files {
+            std::fs::write(dir.path().join(name), text).expect("writable");
+        }
+        Self { dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn load(&self, variables: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Settings, String> {
+        let flags: Vec<(&str, String)> = flags.iter().map(|&(k, v)| (k, v.to_owned())).collect();
+        let environment = environment(variables);
+        Config::load(Some(&self.path("config.toml")), &environment, &flags)
+            .and_then(|config| config.settings(&environment, &defaults()))
+            .map_err(|e| e.to_string().replace(&format!("{}/", self.dir.path().display()), ""))
+    }
+}
+
+fn refusal(text: &str) -> String {
+    Case::new(&[("config.toml", text)]).load(&[], &[]).expect_err("refused")
+}
+
+#[test]
+fn nothing_written_is_a_configuration() {
+    let settings = Case::new(&[("config.toml", "")]).load(&[], &[]).expect("sound");
+    assert_eq!(settings.threads, Sourced::new(3, Origin::Board("test-board".into())));
+    assert_eq!(settings.memory_bytes.value, 1 << 30);
+    assert_eq!(settings.context_tokens, Sourced::new(1024, Origin::Default));
+    assert_eq!(settings.sessions, Sourced::new(4, Origin::Board("test-board".into())));
+    assert_eq!(settings.state_dir.value, PathBuf::from("/var/lib/slmd"));
+    assert_eq!(settings.unix_path.value, PathBuf::from("/run/slmd/slmd.sock"));
+    assert_eq!(settings.allow_groups.value, ["slmd"]);
+    assert_eq!(settings.ttft_ms.value, None);
+    assert_eq!(settings.entries().len(), super::super::keys::KEYS.len());
+}
+
+#[test]
+fn flags_beat_variables_beat_files_and_later_files_win() {
+    let case = Case::new(&[
+        ("config.toml", "threads = 1\n[budget]\nqueue = 1\nsessions = 1\nmemory = '100MiB'\n"),
+        ("conf.d/20.toml", "[budget]\nqueue = 3\n"),
+        ("conf.d/10.toml", "\n[budget]\nqueue = 2\nsessions = 2\n"),
+        ("conf.d/ignored.bak", "nonsense"),
+    ]);
+    let settings = case
+        .load(&[("SLMD_THREADS", "5"), ("SLMD_BUDGET_MEMORY", "200MiB")], &[("threads", "6")])
+        .expect("sound");
+    assert_eq!(settings.threads, Sourced::new(6, Origin::Flag("--threads".into())));
+    assert_eq!(settings.queue, Sourced::new(3, Origin::File(case.path("conf.d/20.toml"), 2)));
+    assert_eq!(settings.sessions, Sourced::new(2, Origin::File(case.path("conf.d/10.toml"), 4)));
+    let variable = Origin::Variable("SLMD_BUDGET_MEMORY".into());
+    assert_eq!(settings.memory_bytes, Sourced::new(200 << 20, variable));
+    let entry = settings.entries().into_iter().find(|e| e.key == "threads").expect("listed");
+    assert_eq!((entry.value.as_str(), entry.origin.to_string().as_str()), ("6", "--threads"));
+}
+
+#[test]
+fn lists_come_from_variables_too() {
+    let case = Case::new(&[("config.toml", "")]);
+    let settings = case.load(&[("SLMD_UNIX_ALLOW_USERS", "ann, bob,")], &[]).expect("sound");
+    assert_eq!(settings.allow_users.value, ["ann", "bob"]);
+}
+
+#[test]
+fn what_is_wrong_is_shown_with_a_caret() {
+    assert_eq!(
+        refusal("[budget]\nmemory = \"512\"\n"),
+        "config.toml:2:10: \"512\" has no unit: write it as \"512MiB\" or \"1.5GiB\"\n \
+         2 | memory = \"512\"\n   |          ^^^^^"
+    );
+    assert_eq!(
+        refusal("thread = 2\n"),
+        "config.toml:1:1: unknown key `thread`\n 1 | thread = 2\n   | ^^^^^^\n   \
+         = help: did you mean `threads`?"
+    );
+    assert!(refusal("threads = 0").contains("config.toml:1:11: 0 is out of range: 1 to 256"));
+    assert!(refusal("threads = 'x'").contains("config.toml:1:11: invalid type"));
+    assert!(refusal("engine = 'gpu'").contains("no engine \"gpu\": auto, ort or tract"));
+    assert!(refusal("[budget]\nmemory = '1MiB'").contains("at least 16MiB"));
+    assert!(refusal("[unix]\nallow-users = ['']").contains("an empty name"));
+    assert!(refusal("model = ''").contains("an empty path"));
+    assert!(refusal("threads = ").contains("config.toml:1:11:"));
+    let later = refusal("[latency]\nttft-ms = 9\ndeadline-ms = 8\n");
+    assert!(later.contains("config.toml:2:11:") && later.contains("config.toml:3)"), "{later}");
+}
+
+#[test]
+fn wrong_variables_and_flags_are_named() {
+    let case = Case::new(&[("config.toml", "")]);
+    let error = case.load(&[("SLMD_THREADS", "many")], &[]).expect_err("no number");
+    assert!(error.starts_with("SLMD_THREADS: invalid type"), "{error}");
+    let error = case.load(&[], &[("budget.memory", "12")]).expect_err("no unit");
+    assert!(error.starts_with("--memory: \"12\" has no unit"), "{error}");
+    assert!(case.load(&[], &[("no.such", "1")]).is_err());
+}
+
+#[test]
+fn an_absent_file_is_an_error_only_if_it_was_named() {
+    let case = Case::new(&[]);
+    assert!(case.load(&[], &[]).expect_err("absent").contains("config.toml: not found"));
+}
+
+#[test]
+fn tasks_are_resolved_beside_their_file_and_replaced_whole() {
+    let case = Case::new(&[
+        (
+            "config.toml",
+            "[task.a]\nmax-tokens = 3\nsystem = 'S'\n[task.b]\noutput = { json-schema = 's.json' }\n",
+        ),
+        ("conf.d/1.toml", "[task.a]\nmax-tokens = 4\n"),
+        ("s.json", "{}"),
+    ]);
+    let settings = case.load(&[], &[]).expect("sound");
+    let names: Vec<&str> = settings.tasks.iter().map(|t| t.value.name.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    assert_eq!(
+        (settings.tasks[0].value.max_tokens, &settings.tasks[0].value.system),
+        (Some(4), &None)
+    );
+    let wrong = refusal("threads = 1\n[task.a]\noutput = { json-schema = 'none.json' }\n");
+    assert!(wrong.contains("task.a.output: ") && wrong.contains("none.json: not found"), "{wrong}");
+    assert!(refusal("[task.a]\nmax-token = 3\n").contains("did you mean `max-tokens`?"));
+    assert!(refusal("[task.'a b']\n").contains("a task's name"));
+}
+
+#[test]
+fn systemd_decides_over_the_file_where_state_goes() {
+    let case = Case::new(&[("config.toml", "state-dir = 'state'\n")]);
+    let state = |variables: &[(&str, &str)], flags: &[(&str, &str)]| {
+        case.load(variables, flags).expect("sound").state_dir.value
+    };
+    assert_eq!(state(&[], &[]), case.path("state"));
+    assert_eq!(state(&[("STATE_DIRECTORY", "/s")], &[]), PathBuf::from("/s"));
+    let both = [("STATE_DIRECTORY", "/s"), ("SLMD_STATE_DIR", "/v")];
+    assert_eq!(state(&both, &[]), PathBuf::from("/v"));
+    assert_eq!(state(&both, &[("state-dir", "/f")]), PathBuf::from("/f"));
+}
+
+#[test]
+fn without_a_known_memory_it_must_be_set() {
+    let environment = environment(&[]);
+    let unknown = Defaults { memory_bytes: None, ..defaults() };
+    let error = Config::default().settings(&environment, &unknown).expect_err("unset");
+    assert_eq!(error.code(), "unset");
+}

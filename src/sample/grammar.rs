@@ -1,0 +1,355 @@
+//! Constraints over llguidance, compiled once per shape.
+//!
+//! The tokenizer environment is made of our own token bytes: there is no second tokenizer, and no
+//! slices (19 MB against 4 MB). Limits keep a hostile schema or expression from taking more than
+//! some tens of milliseconds and a few megabytes.
+
+use super::constraint::{Constraint, ConstraintError, Masked, ResponseShape};
+use super::mask::TokenMask;
+use super::schema;
+use crate::text::Tokenizer;
+use llguidance::api::TopLevelGrammar;
+use llguidance::{Matcher, ParserFactory, TokenParser};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use toktrie::{InferenceCapabilities, SimpleVob, TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
+
+/// Lexer states of one grammar, 1-2 KB each; 1,000 are too few.
+const MAX_LEXER_STATES: usize = 20_000;
+/// A grammar with more states than this is compiled anew for its next answer.
+const STALE_LEXER_STATES: usize = 12_000;
+/// Work on the regular expressions of one grammar; some 10 ms.
+const LEXER_FUEL: u64 = 500_000;
+const MAX_GRAMMAR_SYMBOLS: usize = 100_000;
+/// Bytes of a regular expression or a Lark grammar, and of all labels together.
+const MAX_SOURCE_BYTES: usize = 32 << 10;
+const MAX_CHOICES: usize = 1024;
+/// Grammars kept.
+const MAX_CACHED: usize = 32;
+/// Bytes of the sources of the grammars kept.
+const MAX_CACHED_BYTES: usize = 256 << 10;
+
+/// Token bytes and our tokenizer, as llguidance wants them.
+struct Env {
+    trie: TokTrie,
+    tokenizer: Arc<Tokenizer>,
+    canonical: bool,
+}
+
+impl TokenizerEnv for Env {
+    fn tok_trie(&self) -> &TokTrie {
+        &self.trie
+    }
+
+    fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<TokenId> {
+        let ours = |text: &str| match self.tokenizer.encode_within(text) {
+            Some(ids) => ids,
+            None => self.trie.greedy_tokenize(text.as_bytes()),
+        };
+        self.trie.tokenize_with_greedy_fallback(bytes, ours)
+    }
+
+    fn tokenize_is_canonical(&self) -> bool {
+        self.canonical
+    }
+}
+
+/// Compiles shapes to constraints for one tokenizer. May be shared between threads.
+pub struct GrammarFactory {
+    factory: ParserFactory,
+    eos: Arc<[u32]>,
+    vocab_size: usize,
+    cache: Mutex<Cache>,
+}
+
+#[derive(Default)]
+struct Cache {
+    grammars: HashMap<String, Cached>,
+    /// Counts uses, to find the one used longest ago.
+    clock: u64,
+    bytes: usize,
+}
+
+struct Cached {
+    parser: TokenParser,
+    used: u64,
+}
+
+impl GrammarFactory {
+    /// For the tokens of `tokenizer`; `eos` are the ids that end an answer.
+    ///
+    /// # Errors
+    /// [`ConstraintError::Invalid`] if there is no `eos` or one is beyond the vocabulary.
+    pub fn new(tokenizer: Arc<Tokenizer>, eos: &[u32]) -> Result<Self, ConstraintError> {
+        let vocab_size = tokenizer.vocab_size();
+        let wrong = |problem: String| ConstraintError::Invalid { what: "eos", problem };
+        if let Some(id) = eos.iter().find(|id| **id as usize >= vocab_size) {
+            return Err(wrong(format!("token {id} is beyond the vocabulary of {vocab_size}")));
+        }
+        if eos.is_empty() {
+            return Err(wrong("no token ends an answer".into()));
+        }
+        let canonical = tokenizer.encode_within("{\"a\":").is_some();
+        let env: TokEnv = Arc::new(Env { trie: trie(&tokenizer, eos), tokenizer, canonical });
+        let caps = InferenceCapabilities { ff_tokens: true, ..Default::default() };
+        let mut factory = ParserFactory::new(&env, caps, &[])
+            .map_err(|e| ConstraintError::Failed(e.to_string()))?;
+        factory.quiet();
+        let limits = factory.limits_mut();
+        limits.verbose_errors = false;
+        limits.max_lexer_states = MAX_LEXER_STATES;
+        limits.initial_lexer_fuel = LEXER_FUEL;
+        limits.max_grammar_size = MAX_GRAMMAR_SYMBOLS;
+        // It runs large expressions over the whole vocabulary at compile time.
+        limits.precompute_large_lexemes = false;
+        Ok(Self { factory, eos: eos.into(), vocab_size, cache: Mutex::default() })
+    }
+
+    /// The constraint for one answer of that shape. The first use of a shape compiles it.
+    ///
+    /// # Errors
+    /// [`ConstraintError`]: what is not supported by name, what is wrong, what is too large.
+    pub fn compile(&self, shape: &ResponseShape) -> Result<Box<dyn Constraint>, ConstraintError> {
+        let (key, grammar) = source(shape)?;
+        let parser = match self.cached(&key) {
+            Some(parser) => parser,
+            None => {
+                let parser = self.compile_new(shape, grammar)?;
+                self.keep(key, &parser);
+                parser
+            }
+        };
+        Ok(Box::new(Guided::new(parser, Arc::clone(&self.eos), self.vocab_size)))
+    }
+
+    /// How many grammars are kept.
+    pub fn cached_grammars(&self) -> usize {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).grammars.len()
+    }
+
+    fn compile_new(
+        &self,
+        shape: &ResponseShape,
+        grammar: TopLevelGrammar,
+    ) -> Result<TokenParser, ConstraintError> {
+        let failed = |problem: String| ConstraintError::Invalid { what: name(shape), problem };
+        let mut parser =
+            self.factory.create_parser(grammar).map_err(|e| failed(first_line(&e.to_string())))?;
+        if let Some(warning) = parser.grammar_warnings().first() {
+            return Err(failed(first_line(warning)));
+        }
+        parser.start_without_prompt();
+        Ok(parser)
+    }
+
+    fn cached(&self, key: &str) -> Option<TokenParser> {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.clock += 1;
+        let now = cache.clock;
+        let cached = cache.grammars.get_mut(key)?;
+        if cached.parser.parser.lexer_stats().num_states > STALE_LEXER_STATES {
+            cache.remove(key);
+            return None;
+        }
+        cached.used = now;
+        Some(cached.parser.clone())
+    }
+
+    fn keep(&self, key: String, parser: &TokenParser) {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = |cache: &Cache| {
+            cache.grammars.len() >= MAX_CACHED || cache.bytes + key.len() > MAX_CACHED_BYTES
+        };
+        while full(&cache) {
+            let oldest = cache.grammars.iter().min_by_key(|(_, c)| c.used);
+            let Some(oldest) = oldest.map(|(key, _)| key.clone()) else { return };
+            cache.remove(&oldest);
+        }
+        let used = cache.clock;
+        cache.bytes += key.len();
+        if let Some(old) = cache.grammars.insert(key, Cached { parser: parser.clone(), used }) {
+            // Two threads compiled the same shape.
+            drop(old);
+            cache.bytes = cache.grammars.keys().map(String::len).sum();
+        }
+    }
+}
+
+impl Cache {
+    fn remove(&mut self, key: &str) {
+        if self.grammars.remove(key).is_some() {
+            self.bytes -= key.len();
+        }
+    }
+}
+
+/// Control tokens are no text to a grammar: toktrie marks them by a byte that UTF-8 never has.
+fn trie(tokenizer: &Tokenizer, eos: &[u32]) -> TokTrie {
+    let table = tokenizer.table();
+    let control: Vec<u32> = tokenizer.control().tokens().iter().map(|t| t.id).collect();
+    let words: Vec<Vec<u8>> = (0..table.len() as u32)
+        .map(|id| match table.bytes(id) {
+            [] => Vec::new(),
+            bytes if table.is_hidden(id) || control.contains(&id) || eos.contains(&id) => {
+                [&[TokTrie::SPECIAL_TOKEN_MARKER], bytes].concat()
+            }
+            bytes => bytes.to_vec(),
+        })
+        .collect();
+    let info = TokRxInfo::new(words.len() as u32, eos[0]);
+    TokTrie::from(&info, &words).with_eos_tokens(eos)
+}
+
+const fn name(shape: &ResponseShape) -> &'static str {
+    match shape {
+        ResponseShape::JsonObject => "json_object",
+        ResponseShape::JsonSchema(_) => "json_schema",
+        ResponseShape::Choice(_) => "choices",
+        ResponseShape::Regex(_) => "regex",
+        ResponseShape::Lark(_) => "lark",
+    }
+}
+
+/// The grammar of a shape, and its key in the cache.
+fn source(shape: &ResponseShape) -> Result<(String, TopLevelGrammar), ConstraintError> {
+    let key = |text: &str| format!("{}:{text}", name(shape));
+    match shape {
+        ResponseShape::JsonObject => {
+            let schema = schema::prepare(&serde_json::json!({"type": "object"}))?;
+            Ok((key(""), TopLevelGrammar::from_json_schema(schema)))
+        }
+        ResponseShape::JsonSchema(given) => {
+            let schema = schema::prepare(given)?;
+            Ok((key(&schema.to_string()), TopLevelGrammar::from_json_schema(schema)))
+        }
+        ResponseShape::Choice(labels) => {
+            let lark = alternation(labels)?;
+            Ok((key(&lark), TopLevelGrammar::from_lark(lark)))
+        }
+        ResponseShape::Regex(expression) => {
+            bounded("regex", expression.len())?;
+            Ok((key(expression), TopLevelGrammar::from_regex(expression)))
+        }
+        ResponseShape::Lark(grammar) => {
+            bounded("lark", grammar.len())?;
+            Ok((key(grammar), TopLevelGrammar::from_lark(grammar.clone())))
+        }
+    }
+}
+
+fn bounded(what: &'static str, bytes: usize) -> Result<(), ConstraintError> {
+    if bytes <= MAX_SOURCE_BYTES {
+        return Ok(());
+    }
+    Err(ConstraintError::TooLarge { what, limit: format!("{MAX_SOURCE_BYTES} bytes") })
+}
+
+fn alternation(labels: &[String]) -> Result<String, ConstraintError> {
+    const WHAT: &str = "choices";
+    bounded(WHAT, labels.iter().map(String::len).sum())?;
+    if labels.len() > MAX_CHOICES {
+        let limit = format!("{MAX_CHOICES} labels");
+        return Err(ConstraintError::TooLarge { what: WHAT, limit });
+    }
+    if labels.is_empty() || labels.iter().any(String::is_empty) {
+        let problem = "at least one label, none of them empty".into();
+        return Err(ConstraintError::Invalid { what: WHAT, problem });
+    }
+    // A Lark string is read as a JSON string.
+    let quoted: Vec<String> =
+        labels.iter().map(|l| serde_json::Value::from(l.as_str()).to_string()).collect();
+    Ok(format!("start: {}", quoted.join(" | ")))
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().chars().take(300).collect()
+}
+
+/// A llguidance matcher as a [`Constraint`].
+struct Guided {
+    matcher: Matcher,
+    eos: Arc<[u32]>,
+    vocab_size: usize,
+    mask: TokenMask,
+    forced: Vec<u32>,
+}
+
+impl Guided {
+    fn new(parser: TokenParser, eos: Arc<[u32]>, vocab_size: usize) -> Self {
+        let mask = TokenMask::none(vocab_size);
+        Self { matcher: Matcher::new(Ok(parser)), eos, vocab_size, mask, forced: Vec::new() }
+    }
+
+    fn failed(&self, e: impl std::fmt::Display) -> ConstraintError {
+        ConstraintError::Failed(first_line(&e.to_string()))
+    }
+
+    fn only_eos(&self, mask: &SimpleVob) -> bool {
+        let ends = self.eos.iter().filter(|&&id| mask.is_allowed(id)).count();
+        ends == mask.num_set()
+    }
+}
+
+impl Constraint for Guided {
+    fn mask(&mut self) -> Result<Masked<'_>, ConstraintError> {
+        if let Some(problem) = self.matcher.get_error() {
+            return Err(self.failed(problem));
+        }
+        if self.matcher.is_stopped() {
+            return Ok(Masked::Stop);
+        }
+        let mask = self.matcher.compute_mask().map_err(|e| self.failed(e))?;
+        // Nothing but the end: also where the grammar can go on with text that no token spells.
+        if self.only_eos(&mask) {
+            return match self.matcher.is_accepting() {
+                Ok(true) => Ok(Masked::Stop),
+                _ => Err(self.failed("no token can follow")),
+            };
+        }
+        self.mask.copy_from(mask.as_slice());
+        Ok(Masked::Tokens(&self.mask))
+    }
+
+    fn forced(&mut self) -> &[u32] {
+        self.forced.clear();
+        if !self.matcher.is_stopped() {
+            self.forced = self.matcher.compute_ff_tokens();
+        }
+        &self.forced
+    }
+
+    fn advance(&mut self, token: u32) -> Result<(), ConstraintError> {
+        if let Some(problem) = self.matcher.get_error() {
+            return Err(self.failed(problem));
+        }
+        if self.matcher.is_stopped() {
+            // The end may be said once more.
+            return if self.eos.contains(&token) { Ok(()) } else { Err(ConstraintError::Token(token)) };
+        }
+        if token as usize >= self.vocab_size {
+            return Err(ConstraintError::Token(token));
+        }
+        // An unexpected token would put the matcher into an error for good.
+        match self.matcher.validate_tokens(&[token]) {
+            Ok(1) => self.matcher.consume_token(token).map_err(|e| self.failed(e)),
+            Ok(_) => Err(ConstraintError::Token(token)),
+            Err(e) => Err(self.failed(e)),
+        }
+    }
+
+    fn rollback(&mut self, tokens: usize) -> Result<(), ConstraintError> {
+        self.matcher.rollback(tokens).map_err(|e| self.failed(e))
+    }
+
+    fn is_complete(&mut self) -> bool {
+        self.matcher.get_error().is_none() && self.matcher.is_accepting().unwrap_or(false)
+    }
+
+    fn must_stop(&mut self) -> bool {
+        self.matcher.get_error().is_none() && matches!(self.mask(), Ok(Masked::Stop))
+    }
+}
+
+#[cfg(test)]
+#[path = "grammar_tests.rs"]
+mod tests;
