@@ -108,6 +108,9 @@ pub fn open_bundle(plan: &Plan) -> Result<Bundle, StartError> {
         Some(dir) => {
             Ok(Bundle::open_within(dir, plan.variant.as_deref(), Some(plan.memory_bytes))?)
         }
+        #[cfg(feature = "default-model")]
+        None => Ok(Bundle::default_model()?),
+        #[cfg(not(feature = "default-model"))]
         None => Err(StartError::NoModel),
     }
 }
