@@ -101,7 +101,8 @@ fn slots_do_not_disturb_each_other_and_rows_share_a_step() {
     for model in MODELS {
         let Some(mut engine) = load(model, &options()) else { continue };
         let prompts = [5, 40, 23].map(prompt);
-        let alone = prompts.each_ref().map(|p| Greedy::start(&mut engine, 0, p).run(&mut engine, 20));
+        let alone =
+            prompts.each_ref().map(|p| Greedy::start(&mut engine, 0, p).run(&mut engine, 20));
         let start = |engine: &mut TractEngine| -> Vec<Greedy> {
             let starts = prompts.iter().zip(0..);
             starts.map(|(prompt, slot)| Greedy::start(engine, slot, prompt)).collect()
@@ -181,7 +182,9 @@ fn every_position_has_logits_even_with_a_pruned_head() {
 fn threads_change_nothing() {
     for model in ["tiny-int4", "tiny-fp32"] {
         let Some(mut one) = load(model, &EngineOptions { threads: 1, ..options() }) else { return };
-        let Some(mut four) = load(model, &EngineOptions { threads: 4, ..options() }) else { return };
+        let Some(mut four) = load(model, &EngineOptions { threads: 4, ..options() }) else {
+            return;
+        };
         assert_eq!(forced(&mut one, &prompt(40)), forced(&mut four, &prompt(40)), "{model}");
     }
 }
@@ -194,7 +197,8 @@ fn plans_beyond_the_caps_are_refused_and_harm_nothing() {
         let result = engine.step(&StepPlan { rows });
         assert!(matches!(result, Err(StepError::Plan(_))), "{rows:?}: {result:?}");
     };
-    let row = |slot_index, pos, tokens| Row { slot: slot(slot_index), pos, tokens, want: Want::Last };
+    let row =
+        |slot_index, pos, tokens| Row { slot: slot(slot_index), pos, tokens, want: Want::Last };
     refuse(&[]);
     refuse(&[row(3, 0, &[5])]);
     refuse(&[row(0, 0, &tokens)]);

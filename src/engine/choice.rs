@@ -24,7 +24,9 @@ pub fn choose(asked: EngineKind) -> Result<Choice, LoadError> {
             Ok(Choice { kind: EngineKind::Tract, reason: configured() })
         }
         EngineKind::Tract => Err(LoadError::Library("this build has no tract engine".to_owned())),
-        EngineKind::Ort => find_ort().map(|_| Choice { kind: EngineKind::Ort, reason: configured() }),
+        EngineKind::Ort => {
+            find_ort().map(|_| Choice { kind: EngineKind::Ort, reason: configured() })
+        }
         EngineKind::Auto => match find_ort() {
             Ok(found) => Ok(Choice { kind: EngineKind::Ort, reason: found }),
             Err(missing) if cfg!(feature = "tract") => {

@@ -150,6 +150,7 @@ impl Inference {
         }
         let took = ended.since(started);
         self.scheduler.handle(self.shared.now(), Input::Stepped { took, rows: &outcomes });
+        self.publish();
     }
 
     fn run_engine(&mut self, step: &Step) -> Result<(), StepError> {
