@@ -166,7 +166,7 @@ fn text_without_a_boundary_is_bounded() {
         assert_eq!(e.code(), "too_long");
         assert!(real.ours.encode(&"word ".repeat(100_000), false).is_ok(), "{}", real.name);
         // The bound is of use with every one of them.
-        assert!(real.ours.cannot_fit(&"x".repeat(10_000), 10), "{}", real.name);
+        assert!(real.ours.text_cannot_fit(&"x".repeat(10_000), 10), "{}", real.name);
     }
 }
 
@@ -240,7 +240,7 @@ proptest! {
     #[test]
     fn what_cannot_fit_does_not(text in "[ a-z]{0,400}", context in 1usize..30) {
         for real in all().iter().filter(|_| !text.is_empty()) {
-            if real.ours.cannot_fit(&text, context) {
+            if real.ours.text_cannot_fit(&text, context) {
                 prop_assert!(real.ours.encode(&text, false).unwrap().len() > context);
             }
         }
