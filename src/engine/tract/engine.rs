@@ -14,9 +14,7 @@ use super::lower::{self, Lowered};
 use super::ops::Runtime;
 use super::stopper::{StopHandle, Stopper};
 use crate::bundle::{GraphSource, KvUpdate, ModelGraph};
-use crate::core::plan::{
-    Caps, MAX_ROWS, Rollback, Row, Shapes, Slot, StepPlan, StopGrain, Want,
-};
+use crate::core::plan::{Caps, MAX_ROWS, Rollback, Row, Shapes, Slot, StepPlan, StopGrain, Want};
 use crate::engine::{
     Engine, EngineInfo, EngineOptions, Footprint, LoadError, StepError, Stop, check_plan,
 };
@@ -28,7 +26,6 @@ pub struct TractEngine {
     session: Session,
     runtime: Arc<Runtime>,
     inputs: Vec<InputKind>,
-    kv_type: DatumType,
     kv_shape: [usize; 2],
     /// Keys and values of each slot where the graph appends to them; empty for arenas.
     appended: Vec<Vec<TValue>>,
@@ -50,8 +47,7 @@ impl TractEngine {
     /// [`LoadError::Engine`] for an unreadable file and in tract's own words.
     pub fn load(graph: &ModelGraph, options: &EngineOptions) -> Result<Self, LoadError> {
         let file = graph.file_name();
-        let engine_error =
-            |problem: String| LoadError::Engine { file: file.clone(), problem };
+        let engine_error = |problem: String| LoadError::Engine { file: file.clone(), problem };
         let model = read_model(graph).map_err(engine_error)?;
         let pool = Pool::new(options.threads)
             .map_err(|error| engine_error(format!("no thread: {error}")))?;
@@ -61,8 +57,8 @@ impl TractEngine {
         let known = |op: &str| onnx.op_register.0.contains_key(op);
         let mut lowered = lower::lower(model, graph, options, &runtime, &known)
             .map_err(|problem| LoadError::Unsupported { file: file.clone(), problem })?;
-        let session =
-            build::build(&onnx, &mut lowered).map_err(|error| engine_error(format!("{error:#}")))?;
+        let session = build::build(&onnx, &mut lowered)
+            .map_err(|error| engine_error(format!("{error:#}")))?;
         trim_heap();
         Ok(Self::new(graph, options, session, runtime, &lowered))
     }
@@ -94,8 +90,12 @@ impl TractEngine {
         };
         let kv_bytes = if appends {
             // One copy more while a step runs: the new keys and values beside the old ones.
-            (usize::from(caps.slots) + 1) * context * 8 * graph.layers.len()
-                * graph.kv_heads * graph.head_dim
+            (usize::from(caps.slots) + 1)
+                * context
+                * 8
+                * graph.layers.len()
+                * graph.kv_heads
+                * graph.head_dim
         } else {
             lowered.kv_bytes
         };
@@ -110,13 +110,8 @@ impl TractEngine {
         Self {
             session,
             inputs: lowered.inputs.clone(),
-            kv_type: DatumType::F32,
             kv_shape: [graph.kv_heads, graph.head_dim],
-            appended: if appends {
-                vec![Vec::new(); usize::from(caps.slots)]
-            } else {
-                Vec::new()
-            },
+            appended: if appends { vec![Vec::new(); usize::from(caps.slots)] } else { Vec::new() },
             selects_rows: lowered.selects_rows,
             logits: Tensor::default(),
             spans: Vec::new(),
@@ -168,7 +163,7 @@ impl TractEngine {
     }
 
     /// The graph's inputs for these rows, in order.
-    fn feed(&mut self, rows: &[Row<'_>], wanted: &[i64]) -> TractResult<TVec<TValue>> {
+    fn feed(&self, rows: &[Row<'_>], wanted: &[i64]) -> TractResult<TVec<TValue>> {
         let each = |value: &dyn Fn(&Row<'_>, usize) -> i64| -> TractResult<TValue> {
             let values: Vec<i64> = rows
                 .iter()
@@ -178,7 +173,7 @@ impl TractEngine {
             Ok(Tensor::from_shape(&[1, values.len()], &values)?.into_tvalue())
         };
         let mut inputs = tvec![];
-        for (index, kind) in self.inputs.clone().into_iter().enumerate() {
+        for (index, kind) in self.inputs.iter().copied().enumerate() {
             let value = match kind {
                 InputKind::Ids => each(&|row, index| i64::from(row.tokens[index]))?,
                 InputKind::Positions => each(&|row, index| i64::from(row.pos) + index as i64)?,
@@ -201,14 +196,14 @@ impl TractEngine {
         Ok(inputs)
     }
 
-    /// Keys or values of a row's slot up to its position; takes them out of the slot.
-    fn past(&mut self, row: &Row<'_>, which: usize) -> TractResult<TValue> {
-        let kv = &mut self.appended[usize::from(row.slot.index)];
+    /// Keys or values of a row's slot up to its position.
+    fn past(&self, row: &Row<'_>, which: usize) -> TractResult<TValue> {
+        let kv = &self.appended[usize::from(row.slot.index)];
         let (pos, [heads, dim]) = (row.pos as usize, self.kv_shape);
         match kv.get(which) {
             Some(value) if value.shape()[2] == pos => Ok(value.clone()),
-            Some(value) => Ok(value.slice(2, 0, pos)?.into_tvalue()),
-            None => Ok(Tensor::zero_dt(self.kv_type, &[1, heads, 0, dim])?.into_tvalue()),
+            Some(value) if pos > 0 => Ok(value.slice(2, 0, pos)?.into_tvalue()),
+            _ => Ok(Tensor::zero::<f32>(&[1, heads, 0, dim])?.into_tvalue()),
         }
     }
 
@@ -285,7 +280,8 @@ impl Engine for TractEngine {
     fn logits(&mut self, row: usize) -> &mut [f32] {
         let vocab = self.caps.vocab_size as usize;
         let Some(span) = self.spans.get(row).cloned() else { return &mut [] };
-        let all = self.logits.to_plain_array_view_mut::<f32>().ok().and_then(|all| all.into_slice());
+        let all =
+            self.logits.to_plain_array_view_mut::<f32>().ok().and_then(|all| all.into_slice());
         all.and_then(|all| all.get_mut(span.start * vocab..span.end * vocab)).unwrap_or(&mut [])
     }
 

@@ -208,11 +208,8 @@ unsafe fn tile_avx2<const BITS: usize, const ROWS: usize>(tile: &Tile<'_>, sums:
                 };
                 (scales, zeros)
             };
-            let zeros = if BITS == 8 {
-                _mm256_sub_epi32(zeros, _mm256_set1_epi32(128))
-            } else {
-                zeros
-            };
+            let zeros =
+                if BITS == 8 { _mm256_sub_epi32(zeros, _mm256_set1_epi32(128)) } else { zeros };
             for (row, (dot, total)) in dots.iter().zip(&mut total).enumerate() {
                 let at = row * tile.blocks + block;
                 // SAFETY: as above.

@@ -116,7 +116,8 @@ impl Graph {
                 if tensor.dims == [1] {
                     let scalar = format!("{name}.scalar");
                     let tensor = TensorProto { dims: Vec::new(), ..tensor.clone() };
-                    self.constants.insert(scalar.clone(), TensorProto { name: scalar.clone(), ..tensor });
+                    self.constants
+                        .insert(scalar.clone(), TensorProto { name: scalar.clone(), ..tensor });
                     *name = scalar;
                 }
             }
