@@ -4,9 +4,10 @@
 mod common;
 
 use common::{Greedy, feed, largest_difference};
+use slmd::bundle::{GraphSource, KvUpdate, ModelGraph, Port, PortType};
 use slmd::core::plan::{ModelId, Row, Slot, StepPlan, Want};
 use slmd::engine::tract::TractEngine;
-use slmd::engine::{Engine, EngineOptions, StepError};
+use slmd::engine::{Engine, EngineOptions, LoadError, StepError};
 
 /// Graphs of every kind: in place and appending, all weights, pruned heads and full ones.
 const MODELS: [&str; 13] = [
@@ -54,7 +55,6 @@ fn forced(engine: &mut dyn Engine, tokens: &[u32]) -> Vec<Vec<f32>> {
 #[test]
 #[cfg(feature = "ort")]
 fn logits_are_those_of_onnx_runtime() {
-    use slmd::engine::LoadError;
     use slmd::engine::ort::OrtEngine;
 
     for model in MODELS {
@@ -68,10 +68,12 @@ fn logits_are_those_of_onnx_runtime() {
         let (want, got) = (forced(&mut ort, &tokens), forced(&mut tract, &tokens));
         for (position, (want, got)) in want.iter().zip(&got).enumerate() {
             let off = largest_difference(want, got);
+            let largest = want.iter().fold(0f32, |largest, logit| largest.max(logit.abs()));
             // Float sums in another order; an activation on the edge between two codes may fall
             // on the other side.
-            let bound = if model.contains("fp32") || model == "tiny-tjs" { 1e-4 } else { 0.05 };
-            assert!(off < bound, "{model}: logits {position} differ by {off}");
+            let exact = model.contains("fp32") || model == "tiny-tjs";
+            let bound = if exact { 2e-5 } else { 2e-2 } * largest;
+            assert!(off < bound, "{model}: logits {position} differ by {off}, more than {bound}");
         }
     }
 }
@@ -238,4 +240,81 @@ fn the_footprint_counts_what_is_held() {
     // 134.5 million weights at 4.5 to 5 bits, the tied table once; f32 keys and values.
     assert!((75_000_000..90_000_000).contains(&footprint.weights_bytes), "{footprint:?}");
     assert_eq!(footprint.kv_bytes, 2 * 4 * 30 * 3 * 64 * 128 * 3);
+}
+
+/// A graph file of these nodes, and what the bundle reader would say of it.
+fn write_graph(dir: &std::path::Path, nodes: Vec<tract_onnx::pb::NodeProto>) -> ModelGraph {
+    use prost::Message;
+    use tract_onnx::pb::{GraphProto, ModelProto, OperatorSetIdProto, ValueInfoProto};
+
+    let port = |name: &str| ValueInfoProto { name: name.to_owned(), ..Default::default() };
+    let opset = OperatorSetIdProto { domain: String::new(), version: 20 };
+    let proto = ModelProto {
+        ir_version: 10,
+        opset_import: vec![opset],
+        graph: Some(GraphProto {
+            node: nodes,
+            input: vec![port("input_ids")],
+            output: vec![port("logits")],
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let path = dir.join("model.onnx");
+    std::fs::write(&path, proto.encode_to_vec()).expect("the file is written");
+    let named = |name: &str, dtype| Port { name: name.to_owned(), dtype };
+    ModelGraph {
+        source: GraphSource::File(path),
+        input_ids: named("input_ids", PortType::I64),
+        attention_mask: None,
+        position_ids: None,
+        layers: Vec::new(),
+        kv_type: PortType::F32,
+        kv_heads: 1,
+        head_dim: 8,
+        kv_update: KvUpdate::InPlace,
+        logits: named("logits", PortType::F32),
+        last_logits_only: false,
+        vocab_size: 8,
+        context_length: 64,
+    }
+}
+
+#[test]
+fn what_cannot_be_run_is_listed_at_once() {
+    let node = |domain: &str, op_type: &str, from: &str, to: &str| tract_onnx::pb::NodeProto {
+        domain: domain.to_owned(),
+        op_type: op_type.to_owned(),
+        input: vec![from.to_owned()],
+        output: vec![to.to_owned()],
+        ..Default::default()
+    };
+    let dir = tempfile::tempdir().expect("a folder");
+    let graph = write_graph(
+        dir.path(),
+        vec![
+            node("com.acme", "Sparkle", "input_ids", "a"),
+            node("com.microsoft", "MatMulNBits", "a", "b"),
+            node("com.microsoft", "CausalConvWithState", "b", "c"),
+            node("", "NoSuchThing", "c", "logits"),
+        ],
+    );
+    let error = TractEngine::load(&graph, &options()).err().expect("nothing of it can be run");
+    let LoadError::Unsupported { problem, .. } = &error else { panic!("{error}") };
+    for what in [
+        "operator com.acme.Sparkle",
+        "MatMulNBits with weights that are not constant",
+        "operator com.microsoft.CausalConvWithState",
+        "operator NoSuchThing",
+    ] {
+        assert!(problem.contains(what), "{what} is missing in: {problem}");
+    }
+}
+
+#[test]
+fn a_context_beyond_the_rotary_tables_is_refused() {
+    let Some(graph) = common::graph("tiny-int4") else { return };
+    let options = EngineOptions { context_tokens: 1 << 20, ..options() };
+    let error = TractEngine::load(&graph, &options).err().expect("the tables end before");
+    assert!(error.to_string().contains("rotary tables"), "{error}");
 }

@@ -26,7 +26,6 @@ pub struct TractEngine {
     session: Session,
     runtime: Arc<Runtime>,
     inputs: Vec<InputKind>,
-    kv_type: DatumType,
     kv_shape: [usize; 2],
     /// Keys and values of each slot where the graph appends to them; empty for arenas.
     appended: Vec<Vec<TValue>>,
@@ -111,7 +110,6 @@ impl TractEngine {
         Self {
             session,
             inputs: lowered.inputs.clone(),
-            kv_type: DatumType::F32,
             kv_shape: [graph.kv_heads, graph.head_dim],
             appended: if appends { vec![Vec::new(); usize::from(caps.slots)] } else { Vec::new() },
             selects_rows: lowered.selects_rows,
@@ -165,7 +163,7 @@ impl TractEngine {
     }
 
     /// The graph's inputs for these rows, in order.
-    fn feed(&mut self, rows: &[Row<'_>], wanted: &[i64]) -> TractResult<TVec<TValue>> {
+    fn feed(&self, rows: &[Row<'_>], wanted: &[i64]) -> TractResult<TVec<TValue>> {
         let each = |value: &dyn Fn(&Row<'_>, usize) -> i64| -> TractResult<TValue> {
             let values: Vec<i64> = rows
                 .iter()
@@ -175,7 +173,7 @@ impl TractEngine {
             Ok(Tensor::from_shape(&[1, values.len()], &values)?.into_tvalue())
         };
         let mut inputs = tvec![];
-        for (index, kind) in self.inputs.clone().into_iter().enumerate() {
+        for (index, kind) in self.inputs.iter().copied().enumerate() {
             let value = match kind {
                 InputKind::Ids => each(&|row, index| i64::from(row.tokens[index]))?,
                 InputKind::Positions => each(&|row, index| i64::from(row.pos) + index as i64)?,
@@ -198,14 +196,14 @@ impl TractEngine {
         Ok(inputs)
     }
 
-    /// Keys or values of a row's slot up to its position; takes them out of the slot.
-    fn past(&mut self, row: &Row<'_>, which: usize) -> TractResult<TValue> {
-        let kv = &mut self.appended[usize::from(row.slot.index)];
+    /// Keys or values of a row's slot up to its position.
+    fn past(&self, row: &Row<'_>, which: usize) -> TractResult<TValue> {
+        let kv = &self.appended[usize::from(row.slot.index)];
         let (pos, [heads, dim]) = (row.pos as usize, self.kv_shape);
         match kv.get(which) {
             Some(value) if value.shape()[2] == pos => Ok(value.clone()),
-            Some(value) => Ok(value.slice(2, 0, pos)?.into_tvalue()),
-            None => Ok(Tensor::zero_dt(self.kv_type, &[1, heads, 0, dim])?.into_tvalue()),
+            Some(value) if pos > 0 => Ok(value.slice(2, 0, pos)?.into_tvalue()),
+            _ => Ok(Tensor::zero::<f32>(&[1, heads, 0, dim])?.into_tvalue()),
         }
     }
 
