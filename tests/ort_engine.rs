@@ -45,9 +45,8 @@ fn chunks_give_what_one_go_gives() {
 fn slots_do_not_disturb_each_other_and_rows_share_a_step() {
     for model in MODELS {
         let Some(mut engine) = load(model, &options()) else { return };
-        let alone: Vec<Vec<u32>> = [5, 40, 23]
-            .map(|n| Greedy::start(&mut engine, 0, &prompt(n)).run(&mut engine, 20))
-            .into();
+        let alone: Vec<Vec<u32>> =
+            [5, 40, 23].map(|n| Greedy::start(&mut engine, 0, &prompt(n)).run(&mut engine, 20)).into();
         let mut turns: Vec<Greedy> = [5, 40, 23]
             .iter()
             .enumerate()
@@ -134,8 +133,9 @@ fn a_step_can_be_stopped_from_another_thread_and_a_late_stop_is_harmless() {
         tokens: &tokens,
         want: Want::Last,
     };
-    let stopped = (0..2_000)
-        .any(|_| matches!(engine.step(&StepPlan { rows: &[row] }), Err(StepError::Stopped)));
+    let stopped = (0..2_000).any(|_| {
+        matches!(engine.step(&StepPlan { rows: &[row] }), Err(StepError::Stopped))
+    });
     done.store(true, std::sync::atomic::Ordering::Relaxed);
     watcher.join().expect("the watcher ends");
     assert!(stopped, "no step of 2,000 was stopped");

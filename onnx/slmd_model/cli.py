@@ -164,7 +164,9 @@ def add_export_default(commands) -> None:
     p.add_argument("hf", type=Path, metavar="HF_DIR")
     p.add_argument("data", type=Path, metavar="DATA_DIR")
     p.add_argument("out", type=Path, metavar="OUT_DIR")
-    p.add_argument("--precision", choices=("int8", "int4", "fp32"), default="int8")
+    p.add_argument("--precision", choices=("int8", "int4", "fp32"), default="int4")
+    p.add_argument("--algorithm", choices=("default", "rtn", "k_quant"), default="")
+    p.add_argument("--mixed", default="", metavar="GROUP:TYPE")
     p.set_defaults(run=run_export_default)
 
 
@@ -255,8 +257,10 @@ def run_train(args) -> None:
 
 def run_export_default(args) -> None:
     from slmd_model import default_bundle
+    from slmd_model.genai import Options
 
-    print(*default_bundle.make(args.hf, args.data, args.out, args.precision), sep="\n")
+    options = Options(precision=args.precision, algorithm=args.algorithm, mixed=args.mixed)
+    print(*default_bundle.make(args.hf, args.data, args.out, options), sep="\n")
 
 
 def run_evaluate(args) -> None:

@@ -33,7 +33,7 @@ QUESTIONS = (
 )  # fmt: skip
 
 
-def make(hf: Path, data: Path, out: Path, precision: str) -> list[str]:
+def make(hf: Path, data: Path, out: Path, options: Options) -> list[str]:
     """Export the trained checkpoint to the folder that slmd embeds; an existing model card stays."""
     schemas = tuple(data / f"{name}.schema.json" for name in TASKS)
     for path in schemas:
@@ -41,7 +41,7 @@ def make(hf: Path, data: Path, out: Path, precision: str) -> list[str]:
             raise UserError(f"{path}: missing; make it with `slmd-model data`", 66)
     card = out / CARD
     request = Request(
-        NAME, VERSION, options=Options(precision=precision), inline=True, steps=48, margin=0.5, questions=QUESTIONS,
+        NAME, VERSION, options=options, inline=True, steps=48, margin=0.5, questions=QUESTIONS,
         default_task=words.DEFAULT_TASK, tasks=TASKS, files=(*schemas, *([card] if card.is_file() else [])),
     )  # fmt: skip
     return export(hf, out, request)

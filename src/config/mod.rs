@@ -22,7 +22,7 @@ pub use error::ConfigError;
 pub use file::ConfigFile;
 pub use keys::{KEYS, Key, Kind};
 pub use reference::reference;
-pub use settings::{Defaults, EngineChoice, Settings};
+pub use settings::{Defaults, Settings};
 pub use show::Entry;
 pub use size::{format_bytes, parse_bytes};
 pub use source::{Config, DEFAULT_CONFIG, Origin, Sourced};

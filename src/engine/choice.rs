@@ -2,42 +2,7 @@
 
 use super::{Engine, EngineOptions, LoadError};
 use crate::bundle::ModelGraph;
-
-/// What the configuration says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum EngineKind {
-    /// ONNX Runtime if its library is found, else tract.
-    #[default]
-    Auto,
-    /// ONNX Runtime.
-    Ort,
-    /// tract.
-    Tract,
-}
-
-impl EngineKind {
-    /// The names in configuration and on the command line.
-    pub const NAMES: [&'static str; 3] = ["auto", "ort", "tract"];
-
-    /// The kind of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "auto" => Self::Auto,
-            "ort" => Self::Ort,
-            "tract" => Self::Tract,
-            _ => return None,
-        })
-    }
-
-    /// The name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Ort => "ort",
-            Self::Tract => "tract",
-        }
-    }
-}
+use crate::core::plan::EngineKind;
 
 /// A decision for one of the engines.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,9 +24,7 @@ pub fn choose(asked: EngineKind) -> Result<Choice, LoadError> {
             Ok(Choice { kind: EngineKind::Tract, reason: configured() })
         }
         EngineKind::Tract => Err(LoadError::Library("this build has no tract engine".to_owned())),
-        EngineKind::Ort => {
-            find_ort().map(|_| Choice { kind: EngineKind::Ort, reason: configured() })
-        }
+        EngineKind::Ort => find_ort().map(|_| Choice { kind: EngineKind::Ort, reason: configured() }),
         EngineKind::Auto => match find_ort() {
             Ok(found) => Ok(Choice { kind: EngineKind::Ort, reason: found }),
             Err(missing) if cfg!(feature = "tract") => {

@@ -83,9 +83,7 @@ pub fn matmul(
     let groups = n.div_ceil(GROUP);
     let part_groups = match pool.threads() {
         1 => groups.max(1),
-        threads => {
-            (64 * 1024 / (k * GROUP).max(1)).clamp(1, groups.div_ceil(threads).max(1))
-        }
+        threads => (64 * 1024 / (k * GROUP).max(1)).clamp(1, groups.div_ceil(threads).max(1)),
     };
     let out = Shards::new(out);
     pool.run(groups.div_ceil(part_groups), &|part| {

@@ -187,7 +187,12 @@ impl Pool {
     ///
     /// # Panics
     /// If `chunk` is 0, or as [`Pool::run`].
-    pub fn chunks<T: Send>(&self, out: &mut [T], chunk: usize, job: impl Fn(usize, &mut [T]) + Sync) {
+    pub fn chunks<T: Send>(
+        &self,
+        out: &mut [T],
+        chunk: usize,
+        job: impl Fn(usize, &mut [T]) + Sync,
+    ) {
         let parts = out.len() / chunk;
         let shards = Shards::new(out);
         self.run(parts, &|part| {

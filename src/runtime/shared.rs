@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A request on its way to admission.
 #[derive(Debug)]
@@ -81,6 +81,8 @@ pub struct Shared {
     counters: Mutex<Counters>,
     facts: Map<String, Value>,
     inference: Mutex<Option<Thread>>,
+    /// When the step that runs now began, plus one; zero between steps.
+    step_began: AtomicU64,
 }
 
 impl Shared {
@@ -98,6 +100,7 @@ impl Shared {
             counters: Mutex::default(),
             facts,
             inference: Mutex::new(None),
+            step_began: AtomicU64::new(0),
         })
     }
 
@@ -196,6 +199,18 @@ impl Shared {
             }),
         );
         Value::Object(body)
+    }
+
+    /// Says that a step begins or has ended.
+    pub fn set_stepping(&self, stepping: bool) {
+        let began = if stepping { self.now().0 + 1 } else { 0 };
+        self.step_began.store(began, Ordering::Release);
+    }
+
+    /// How long the step that runs now has taken, if one runs.
+    pub fn step_age(&self) -> Option<Duration> {
+        let began = self.step_began.load(Ordering::Acquire).checked_sub(1)?;
+        Some(self.now().since(Time(began)))
     }
 
     /// Names the thread that [`Shared::wake`] wakes.

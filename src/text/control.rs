@@ -244,8 +244,9 @@ impl ControlTokens {
 }
 
 fn both_cases(chars: impl Iterator<Item = char>) -> Vec<char> {
-    let mut out: Vec<char> =
-        chars.flat_map(|c| std::iter::once(c).chain(c.to_lowercase()).chain(c.to_uppercase())).collect();
+    let mut out: Vec<char> = chars
+        .flat_map(|c| std::iter::once(c).chain(c.to_lowercase()).chain(c.to_uppercase()))
+        .collect();
     out.sort_unstable();
     out.dedup();
     out

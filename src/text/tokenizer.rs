@@ -58,8 +58,8 @@ impl Tokenizer {
         special_tokens_map: Option<&[u8]>,
     ) -> Result<Self, TextError> {
         let names = SpecialNames::read(config, special_tokens_map)?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(json)
-            .map_err(|e| TextError::file(FILE, e))?;
+        let mut inner =
+            tokenizers::Tokenizer::from_bytes(json).map_err(|e| TextError::file(FILE, e))?;
         check_ids(json, &inner)?;
         tame(&mut inner);
         Self::assemble(inner, names)
@@ -100,9 +100,8 @@ impl Tokenizer {
 
     /// The tokens that the post-processor puts around a text, corrected by `add_bos_token`.
     fn find_around(&self) -> Result<(Vec<u32>, Vec<u32>), TextError> {
-        let encode = |special| {
-            self.inner.encode_fast("a", special).map_err(|e| TextError::file(FILE, e))
-        };
+        let encode =
+            |special| self.inner.encode_fast("a", special).map_err(|e| TextError::file(FILE, e));
         let (with, without) = (encode(true)?, encode(false)?);
         let (with, without) = (with.get_ids(), without.get_ids());
         let at = with.windows(without.len().max(1)).position(|w| w == without).unwrap_or(0);

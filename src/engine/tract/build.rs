@@ -89,9 +89,8 @@ fn untie(model: &mut TypedModel) -> TractResult<()> {
 fn prepack(model: &mut TypedModel) -> TractResult<()> {
     let mut refused = Vec::new();
     loop {
-        let is_constant = |outlet: &OutletId| {
-            model.outlet_fact(*outlet).is_ok_and(|fact| fact.konst.is_some())
-        };
+        let is_constant =
+            |outlet: &OutletId| model.outlet_fact(*outlet).is_ok_and(|fact| fact.konst.is_some());
         let found = model.nodes.iter().find(|node| {
             !node.inputs.is_empty()
                 && node.outputs.len() == 1

@@ -14,9 +14,7 @@ use super::lower::{self, Lowered};
 use super::ops::Runtime;
 use super::stopper::{StopHandle, Stopper};
 use crate::bundle::{GraphSource, KvUpdate, ModelGraph};
-use crate::core::plan::{
-    Caps, MAX_ROWS, Rollback, Row, Shapes, Slot, StepPlan, StopGrain, Want,
-};
+use crate::core::plan::{Caps, MAX_ROWS, Rollback, Row, Shapes, Slot, StepPlan, StopGrain, Want};
 use crate::engine::{
     Engine, EngineInfo, EngineOptions, Footprint, LoadError, StepError, Stop, check_plan,
 };
@@ -50,8 +48,7 @@ impl TractEngine {
     /// [`LoadError::Engine`] for an unreadable file and in tract's own words.
     pub fn load(graph: &ModelGraph, options: &EngineOptions) -> Result<Self, LoadError> {
         let file = graph.file_name();
-        let engine_error =
-            |problem: String| LoadError::Engine { file: file.clone(), problem };
+        let engine_error = |problem: String| LoadError::Engine { file: file.clone(), problem };
         let model = read_model(graph).map_err(engine_error)?;
         let pool = Pool::new(options.threads)
             .map_err(|error| engine_error(format!("no thread: {error}")))?;
@@ -61,8 +58,8 @@ impl TractEngine {
         let known = |op: &str| onnx.op_register.0.contains_key(op);
         let mut lowered = lower::lower(model, graph, options, &runtime, &known)
             .map_err(|problem| LoadError::Unsupported { file: file.clone(), problem })?;
-        let session =
-            build::build(&onnx, &mut lowered).map_err(|error| engine_error(format!("{error:#}")))?;
+        let session = build::build(&onnx, &mut lowered)
+            .map_err(|error| engine_error(format!("{error:#}")))?;
         trim_heap();
         Ok(Self::new(graph, options, session, runtime, &lowered))
     }
@@ -94,8 +91,12 @@ impl TractEngine {
         };
         let kv_bytes = if appends {
             // One copy more while a step runs: the new keys and values beside the old ones.
-            (usize::from(caps.slots) + 1) * context * 8 * graph.layers.len()
-                * graph.kv_heads * graph.head_dim
+            (usize::from(caps.slots) + 1)
+                * context
+                * 8
+                * graph.layers.len()
+                * graph.kv_heads
+                * graph.head_dim
         } else {
             lowered.kv_bytes
         };
@@ -112,11 +113,7 @@ impl TractEngine {
             inputs: lowered.inputs.clone(),
             kv_type: DatumType::F32,
             kv_shape: [graph.kv_heads, graph.head_dim],
-            appended: if appends {
-                vec![Vec::new(); usize::from(caps.slots)]
-            } else {
-                Vec::new()
-            },
+            appended: if appends { vec![Vec::new(); usize::from(caps.slots)] } else { Vec::new() },
             selects_rows: lowered.selects_rows,
             logits: Tensor::default(),
             spans: Vec::new(),
@@ -285,7 +282,8 @@ impl Engine for TractEngine {
     fn logits(&mut self, row: usize) -> &mut [f32] {
         let vocab = self.caps.vocab_size as usize;
         let Some(span) = self.spans.get(row).cloned() else { return &mut [] };
-        let all = self.logits.to_plain_array_view_mut::<f32>().ok().and_then(|all| all.into_slice());
+        let all =
+            self.logits.to_plain_array_view_mut::<f32>().ok().and_then(|all| all.into_slice());
         all.and_then(|all| all.get_mut(span.start * vocab..span.end * vocab)).unwrap_or(&mut [])
     }
 

@@ -81,7 +81,11 @@ impl TensorReader {
         let bytes = self.bytes(tensor)?;
         let count = elements(tensor);
         if bytes.len() < count * float.size() {
-            return Err(format!("tensor {}: {} bytes for {count} floats", tensor.name, bytes.len()));
+            return Err(format!(
+                "tensor {}: {} bytes for {count} floats",
+                tensor.name,
+                bytes.len()
+            ));
         }
         Ok((0..count).map(|index| float.read(&bytes, index)).collect())
     }

@@ -1,8 +1,8 @@
 //! Activations with 8-bit codes.
 
 use super::BLOCK;
-use crate::kernels::isa::multiversion;
 use crate::kernels::Isa;
+use crate::kernels::isa::multiversion;
 
 /// Rows of activations with symmetric 8-bit codes.
 #[derive(Debug, Default)]

@@ -88,8 +88,7 @@ unsafe fn tile_neon<const BITS: usize, const ROWS: usize, const DOT: bool>(
                     let zeros = [0, 1, 2, 3].map(|lane| i32::from(*zeros.add(lane)));
                     vld1q_s32(zeros.as_ptr())
                 };
-                let zeros =
-                    if BITS == 8 { vsubq_s32(zeros, vdupq_n_s32(128)) } else { zeros };
+                let zeros = if BITS == 8 { vsubq_s32(zeros, vdupq_n_s32(128)) } else { zeros };
                 for (row, (dot, total)) in dots.iter().zip(&mut total).enumerate() {
                     let at = row * tile.blocks + block;
                     let sum = *tile.act_sums.get_unchecked(at);

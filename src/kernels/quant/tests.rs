@@ -33,7 +33,8 @@ impl Case {
         let zeros = zeros.then(|| bytes(n * (blocks * bits).div_ceil(8)));
         let mut next = noise(seed ^ 77);
         // Every other case has scales that fit a half.
-        let coarse = |scale: f32| if seed % 2 == 0 { (scale * 512.0).round() / 512.0 } else { scale };
+        let coarse =
+            |scale: f32| if seed % 2 == 0 { (scale * 512.0).round() / 512.0 } else { scale };
         let scales = (0..n * blocks).map(|_| coarse(next() * 0.1)).collect();
         Self { n, k, bits, block, codes, scales, zeros }
     }

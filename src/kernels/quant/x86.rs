@@ -4,20 +4,41 @@
 //! `maddubs` + `madd` multiply them with 4 activations that are the same for all rows.
 
 use std::arch::x86_64::*;
+use std::sync::atomic::{Ordering, compiler_fence};
 
 use super::{BLOCK, GROUP, Scales, Sums, Tile};
+
+/// The body once for each row, written out: a loop over 12 rows keeps its sums in memory instead of
+/// registers.
+macro_rules! unrolled {
+    ($rows:ident, $row:ident, $body:block) => {
+        unrolled!(@ $rows, $row, $body, 0 1 2 3 4 5 6 7 8 9 10 11)
+    };
+    (@ $rows:ident, $row:ident, $body:block, $($index:literal)*) => {
+        $(
+            if $index < $rows {
+                let $row: usize = $index;
+                $body
+            }
+        )*
+    };
+}
 
 /// AVX-512 VNNI; `rows` is 1, 2, 4, 8 or 12.
 pub(super) fn avx512(bits: usize, rows: usize, tile: &Tile<'_>, sums: &mut Sums) {
     macro_rules! pick {
         ($($rows:literal)*) => {
-            match (bits, rows) {
+            match (bits, rows, tile.zeros.is_empty()) {
                 $(
                     // SAFETY: `Isa::Avx512Vnni` exists only where the CPU has these features, and
                     // `Tile::check` was called for these rows and bits.
-                    (4, $rows) => unsafe { tile_avx512::<4, $rows>(tile, sums) },
+                    (4, $rows, true) => unsafe { tile_avx512::<4, $rows, false>(tile, sums) },
                     // SAFETY: as above.
-                    (8, $rows) => unsafe { tile_avx512::<8, $rows>(tile, sums) },
+                    (4, $rows, false) => unsafe { tile_avx512::<4, $rows, true>(tile, sums) },
+                    // SAFETY: as above.
+                    (8, $rows, true) => unsafe { tile_avx512::<8, $rows, false>(tile, sums) },
+                    // SAFETY: as above.
+                    (8, $rows, false) => unsafe { tile_avx512::<8, $rows, true>(tile, sums) },
                 )*
                 _ => unreachable!("no kernel for {bits} bits, {rows} rows"),
             }
@@ -29,7 +50,10 @@ pub(super) fn avx512(bits: usize, rows: usize, tile: &Tile<'_>, sums: &mut Sums)
 /// # Safety
 /// The slices of `tile` must hold `ROWS` rows of `BITS`-bit codes, as `Tile::check` asserts.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn tile_avx512<const BITS: usize, const ROWS: usize>(tile: &Tile<'_>, sums: &mut Sums) {
+unsafe fn tile_avx512<const BITS: usize, const ROWS: usize, const ZEROS: bool>(
+    tile: &Tile<'_>,
+    sums: &mut Sums,
+) {
     let block_bytes = GROUP * BLOCK * BITS / 8;
     let low = _mm512_set1_epi8(15);
     let mut total = [_mm512_setzero_ps(); ROWS];
@@ -54,24 +78,25 @@ unsafe fn tile_avx512<const BITS: usize, const ROWS: usize>(tile: &Tile<'_>, sum
                 }
                 Scales::Single(scales) => _mm512_loadu_ps(scales.as_ptr().add(block * GROUP)),
             };
-            let zeros = if tile.zeros.is_empty() {
-                None
-            } else {
+            let zeros = if ZEROS {
                 let zeros = tile.zeros.as_ptr().add(block * GROUP).cast();
-                Some(_mm512_cvtepu8_epi32(_mm_loadu_si128(zeros)))
+                _mm512_cvtepu8_epi32(_mm_loadu_si128(zeros))
+            } else {
+                _mm512_setzero_si512()
             };
             (scales, zeros)
         };
-        for (row, total) in total.iter_mut().enumerate() {
+        unrolled!(ROWS, row, {
             let at = row * tile.blocks + block;
             // SAFETY: as above.
             let (acts, scale, sum) = unsafe {
                 let acts: *const i32 = tile.acts.as_ptr().add(at * BLOCK).cast();
                 (acts, *tile.act_scales.get_unchecked(at), *tile.act_sums.get_unchecked(at))
             };
-            let mut even = match zeros {
-                None => _mm512_set1_epi32(-tile.default_zero * sum),
-                Some(zeros) => _mm512_mullo_epi32(zeros, _mm512_set1_epi32(-sum)),
+            let mut even = if ZEROS {
+                _mm512_mullo_epi32(zeros, _mm512_set1_epi32(-sum))
+            } else {
+                _mm512_set1_epi32(-tile.default_zero * sum)
             };
             let mut odd = _mm512_setzero_si512();
             for quad in 0..4 {
@@ -84,8 +109,12 @@ unsafe fn tile_avx512<const BITS: usize, const ROWS: usize>(tile: &Tile<'_>, sum
                 odd = _mm512_dpbusd_epi32(odd, codes[2 * quad + 1], _mm512_set1_epi32(b));
             }
             let dot = _mm512_cvtepi32_ps(_mm512_add_epi32(even, odd));
-            *total = _mm512_fmadd_ps(dot, _mm512_mul_ps(scales, _mm512_set1_ps(scale)), *total);
-        }
+            let scale = _mm512_mul_ps(scales, _mm512_set1_ps(scale));
+            total[row] = _mm512_fmadd_ps(dot, scale, total[row]);
+            // Keeps the compiler from mixing the rows' instructions, which would not leave enough
+            // registers; it costs no instruction.
+            compiler_fence(Ordering::SeqCst);
+        });
     }
     for (sums, total) in sums.iter_mut().zip(total) {
         // SAFETY: a row of `sums` is 16 floats.
@@ -179,11 +208,8 @@ unsafe fn tile_avx2<const BITS: usize, const ROWS: usize>(tile: &Tile<'_>, sums:
                 };
                 (scales, zeros)
             };
-            let zeros = if BITS == 8 {
-                _mm256_sub_epi32(zeros, _mm256_set1_epi32(128))
-            } else {
-                zeros
-            };
+            let zeros =
+                if BITS == 8 { _mm256_sub_epi32(zeros, _mm256_set1_epi32(128)) } else { zeros };
             for (row, (dot, total)) in dots.iter().zip(&mut total).enumerate() {
                 let at = row * tile.blocks + block;
                 // SAFETY: as above.

@@ -142,7 +142,8 @@ impl ChatTemplate {
 fn alias_reasoning(message: &mut Value) {
     const NAMES: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
     let Value::Object(message) = message else { return };
-    let Some(reasoning) = NAMES.iter().filter_map(|n| message.get(*n)).find(|v| !v.is_null()) else {
+    let Some(reasoning) = NAMES.iter().filter_map(|n| message.get(*n)).find(|v| !v.is_null())
+    else {
         return;
     };
     let reasoning = reasoning.clone();
@@ -173,9 +174,8 @@ fn guard(value: &Value, control: &ControlTokens, density: Density) -> Value {
         Value::String(text) => Value::String(control.guard(text, density)),
         Value::Array(items) => items.iter().map(|v| guard(v, control, density)).collect(),
         Value::Object(items) => {
-            let guarded = |(k, v): (&String, &Value)| {
-                (control.guard(k, density), guard(v, control, density))
-            };
+            let guarded =
+                |(k, v): (&String, &Value)| (control.guard(k, density), guard(v, control, density));
             Value::Object(items.iter().map(guarded).collect())
         }
         other => other.clone(),

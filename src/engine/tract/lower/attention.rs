@@ -22,8 +22,7 @@ impl Lowering<'_> {
             }
             layers += 1;
             let Some(op) = self.attention(&node) else { continue };
-            self.kv_bytes +=
-                2 * 4 * op.slots * op.kv_heads * op.context * op.attention.head_dim;
+            self.kv_bytes += 2 * 4 * op.slots * op.kv_heads * op.context * op.attention.head_dim;
             let mut inputs = vec![node.input[0].clone()];
             if !op.packed {
                 inputs.extend([node.input[1].clone(), node.input[2].clone()]);
@@ -121,7 +120,9 @@ impl Lowering<'_> {
     pub(super) fn check_positions(&mut self, tables: &RotaryTables) {
         let (have, want) = (tables.positions(), self.options.context_tokens as usize);
         if have < want {
-            self.problem(format!("a context of {want} tokens, while the rotary tables have {have}"));
+            self.problem(format!(
+                "a context of {want} tokens, while the rotary tables have {have}"
+            ));
         }
     }
 }

@@ -58,7 +58,8 @@ impl Lowering<'_> {
     /// The value whose two halves `first` and `second` are.
     fn halves_of(&self, first: &str, second: &str) -> Option<String> {
         let node = self.graph.maker(first).filter(|node| is_standard(node, "Split"))?;
-        let in_order = node.output.len() == 2 && node.output[0] == first && node.output[1] == second;
+        let in_order =
+            node.output.len() == 2 && node.output[0] == first && node.output[1] == second;
         let last_axis = matches!(node.int("axis", 0), -1 | 2);
         let equal = input(node, 1).is_none() && node.find("split").is_none();
         (in_order && last_axis && equal).then(|| node.input[0].clone())

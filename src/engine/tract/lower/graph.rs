@@ -107,6 +107,22 @@ impl Graph {
         self.index();
     }
 
+    /// Makes scalars of the one-element vectors that some exporters give to `Range`, and ONNX
+    /// Runtime takes; tract holds them to the operator's definition.
+    pub fn make_ranges_scalar(&mut self) {
+        for node in self.nodes.iter_mut().filter(|node| is_standard(node, "Range")) {
+            for name in &mut node.input {
+                let Some(tensor) = self.constants.get(name.as_str()) else { continue };
+                if tensor.dims == [1] {
+                    let scalar = format!("{name}.scalar");
+                    let tensor = TensorProto { dims: Vec::new(), ..tensor.clone() };
+                    self.constants.insert(scalar.clone(), TensorProto { name: scalar.clone(), ..tensor });
+                    *name = scalar;
+                }
+            }
+        }
+    }
+
     /// Drops every node that no output needs.
     pub fn prune(&mut self, outputs: &[String]) {
         let mut needed = HashSet::new();

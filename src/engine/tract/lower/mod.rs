@@ -88,6 +88,7 @@ pub(super) fn lower(
             outputs.extend([layer.present_key.clone(), layer.present_value.clone()]);
         }
     }
+    lowering.graph.make_ranges_scalar();
     lowering.graph.prune(&outputs);
     let selects_rows = lowering.select_rows();
     lowering.graph.prune(&outputs);

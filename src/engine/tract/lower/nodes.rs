@@ -6,9 +6,7 @@ use tract_onnx::pb::{NodeProto, tensor_proto::DataType};
 
 use super::weights::{DenseKey, QuantSpec};
 use super::{Lowering, is_microsoft};
-use crate::engine::tract::ops::{
-    Embedding, Linear, OwnOp, QuickGelu, RmsNorm, Rotary, Weights,
-};
+use crate::engine::tract::ops::{Embedding, Linear, OwnOp, QuickGelu, RmsNorm, Rotary, Weights};
 use crate::engine::tract::proto::{Attributes, input, is_standard};
 use crate::engine::tract::tensors::{dim, elements};
 
@@ -176,7 +174,8 @@ impl Lowering<'_> {
     }
 
     fn skip_norm(&mut self, node: &NodeProto) -> Result<Replacement, String> {
-        let weight = self.floats(node, 2).ok_or("SkipSimplifiedLayerNormalization without gamma")?;
+        let weight =
+            self.floats(node, 2).ok_or("SkipSimplifiedLayerNormalization without gamma")?;
         let bias = self.floats(node, 3).unwrap_or_default();
         let named = |index: usize| node.output.get(index).filter(|name| !name.is_empty());
         if named(1).is_some() || named(2).is_some() {

@@ -83,7 +83,10 @@ impl GroupQueryAttention {
         let norms = self.norms.as_ref();
         let mut rotated = vec![0f32; places.len() * queries.width];
         for (token, &(slot, position)) in places.iter().enumerate() {
-            ensure!(slot < self.slots && position < self.context, "slot {slot}, position {position}");
+            ensure!(
+                slot < self.slots && position < self.context,
+                "slot {slot}, position {position}"
+            );
             let query = &mut rotated[token * queries.width..][..queries.width];
             query.copy_from_slice(queries.row(token)?);
             self.prepare(query, norms.map(|norms| norms.query.as_slice()), position)?;
@@ -134,8 +137,7 @@ impl Kernel for GroupQueryAttention {
     }
 
     fn state(&self) -> Option<Box<dyn OpState>> {
-        let arena =
-            KvArena::new(self.slots, self.kv_heads, self.context, self.attention.head_dim);
+        let arena = KvArena::new(self.slots, self.kv_heads, self.context, self.attention.head_dim);
         Some(Box::new(AttentionState { layer: self.clone(), arena }))
     }
 }

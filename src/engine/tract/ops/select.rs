@@ -29,7 +29,8 @@ impl Kernel for SelectRows {
         let selected = tensor(&[1, rows.len(), width], |out| {
             for (row, out) in rows.iter().zip(out.chunks_exact_mut(width)) {
                 let row = usize::try_from(*row).context("a negative row")?;
-                let from = hidden.get(row * width..(row + 1) * width).context("row beyond the end")?;
+                let from =
+                    hidden.get(row * width..(row + 1) * width).context("row beyond the end")?;
                 out.copy_from_slice(from);
             }
             Ok(())
