@@ -5,7 +5,7 @@ use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::request::{RequestId, Time};
 use crate::wire::Ask;
 use serde_json::{Map, Value, json};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -23,11 +23,14 @@ pub struct Work {
 
 /// A place among the requests that the daemon holds, queued or running; given back on drop.
 #[derive(Debug)]
-pub struct Seat(Arc<Shared>);
+pub struct Seat {
+    shared: Arc<Shared>,
+    id: RequestId,
+}
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.seated.fetch_sub(1, Ordering::AcqRel);
+        lock(&self.shared.seated).retain(|id| *id != self.id);
     }
 }
 
@@ -75,7 +78,8 @@ pub struct Shared {
     serving: AtomicBool,
     drain_until: AtomicU64,
     seats: usize,
-    seated: AtomicUsize,
+    /// The requests held; `slmd cancel` takes their numbers from the status.
+    seated: Mutex<Vec<RequestId>>,
     cancels: Mutex<Vec<RequestId>>,
     snapshot: Mutex<Snapshot>,
     counters: Mutex<Counters>,
@@ -94,7 +98,7 @@ impl Shared {
             serving: AtomicBool::new(true),
             drain_until: AtomicU64::new(0),
             seats,
-            seated: AtomicUsize::new(0),
+            seated: Mutex::new(Vec::with_capacity(seats)),
             cancels: Mutex::default(),
             snapshot: Mutex::default(),
             counters: Mutex::default(),
@@ -114,16 +118,19 @@ impl Shared {
         if !self.is_serving() {
             return Err(RejectReason::new(ErrorCode::ShuttingDown, "slmd is going down"));
         }
-        let taken = self.seated.fetch_add(1, Ordering::AcqRel);
-        let seat = Seat(Arc::clone(self));
+        let mut seated = lock(&self.seated);
+        let taken = seated.len();
         if taken >= self.seats {
+            drop(seated);
             self.count(|c| c.refuse(ErrorCode::Busy));
             return Err(RejectReason::new(
                 ErrorCode::Busy,
                 format!("{taken} requests are queued or running, and that is the limit"),
             ));
         }
-        Ok((RequestId(self.next_id.fetch_add(1, Ordering::Relaxed)), seat))
+        let id = RequestId(self.next_id.fetch_add(1, Ordering::Relaxed));
+        seated.push(id);
+        Ok((id, Seat { shared: Arc::clone(self), id }))
     }
 
     pub fn is_serving(&self) -> bool {
@@ -167,7 +174,7 @@ impl Shared {
     pub fn status(&self) -> Value {
         let mut body = self.facts.clone();
         let state = if self.is_serving() { "serving" } else { "draining" };
-        let held = self.seated.load(Ordering::Acquire);
+        let numbers: Vec<u64> = lock(&self.seated).iter().map(|id| id.0).collect();
         let snapshot = *lock(&self.snapshot);
         let counters = lock(&self.counters);
         let memory = crate::engine::process_memory();
@@ -176,7 +183,7 @@ impl Shared {
         body.insert(
             "requests".into(),
             json!({
-                "held": held, "running": snapshot.running, "waiting": snapshot.waiting,
+                "held": numbers.len(), "numbers": numbers, "running": snapshot.running, "waiting": snapshot.waiting,
                 "limit": self.seats, "answered": counters.answered,
                 "errors": counters.errors,
             }),
