@@ -182,7 +182,7 @@ impl Shared {
         body.insert(
             "requests".into(),
             json!({
-                "numbers": held, "running": snapshot.running, "waiting": snapshot.waiting,
+                "held": held.len(), "numbers": held, "running": snapshot.running, "waiting": snapshot.waiting,
                 "limit": self.seats, "answered": counters.answered,
                 "errors": counters.errors,
             }),
