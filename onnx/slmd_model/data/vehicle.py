@@ -102,7 +102,7 @@ def temperature(r: random.Random):
     kind = r.choices(["step", "degrees", "feel", "set", "extreme"], [30, 12, 14, 36, 8])[0]
     adj, z = zone_words(r, zone)
     if kind == "set":
-        return set_temperature(r, signal, adj, z)
+        return set_temperature(r, zone, signal, adj, z)
     if kind == "extreme":
         warm = r.random() < 0.5
         text = fill(
@@ -177,7 +177,7 @@ def feel(r: random.Random, zone: str, signal: str):
     return text, act(signal, "increase" if cold else "decrease", 4 if strong else 2), False
 
 
-def set_temperature(r: random.Random, signal: str, adj: str, z: str):
+def set_temperature(r: random.Random, zone: str, signal: str, adj: str, z: str):
     if r.random() < 0.15:
         n = r.randint(61, 82)
         value, unit = round((n - 32) / 1.8), r.choice([" fahrenheit", " degrees fahrenheit", " F", "°F", " degrees"])
@@ -199,6 +199,8 @@ def set_temperature(r: random.Random, signal: str, adj: str, z: str):
     )  # fmt: skip
     if "side to" in text and ("side side" in text or not adj or adj.startswith(("all", "every", "front ", "rear "))):
         text = f"set the {adj}temperature{z} to {amount}"
+    if adj and adj.strip() not in text:  # not every line has room for it
+        text += where(zone, r)
     return text, act(signal, "set", value), imperative
 
 
