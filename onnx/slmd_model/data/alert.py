@@ -21,10 +21,29 @@ The verdict follows fixed rules, in this order:
 import json
 import random
 
-SENSORS = (
-    "vibration temperature pressure current torque speed humidity level flow noise voltage power co2 weight ph rms "
-    "oil_temperature bearing_temperature motor_current pump_pressure spindle_speed"
-).split()
+SENSORS = [
+    "vibration",
+    "temperature",
+    "pressure",
+    "current",
+    "torque",
+    "speed",
+    "humidity",
+    "level",
+    "flow",
+    "noise",
+    "voltage",
+    "power",
+    "co2",
+    "weight",
+    "ph",
+    "rms",
+    "oil_temperature",
+    "bearing_temperature",
+    "motor_current",
+    "pump_pressure",
+    "spindle_speed",
+]
 KINDS = ("normal", "above_limit", "below_limit", "spike", "rising", "falling", "flat")
 SEVERITIES = ("info", "warning", "critical")
 ACTIONS = ("none", "watch", "inspect", "stop")
