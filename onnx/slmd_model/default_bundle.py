@@ -20,7 +20,7 @@ TASKS = {
     "alert": Task("alert", "alert.schema.json", max_tokens=32, deadline_ms=2000),
     "intent": Task("intent", "intent.schema.json", max_tokens=24, deadline_ms=2000),
 }
-ALERT = '{"sensor":"vibration","unit":"mm/s","count":30,"min":2.1,"max":9.8,"first":2.1,"last":9.8,"limit":7.1}'
+ALERT = '{"sensor":"vibration","last":138,"peak":138,"trend":60,"spread":84}'
 QUESTIONS = (
     Question("warmer in the back", "vehicle"),
     Question("set the temperature to 21 degrees", "vehicle"),

@@ -88,18 +88,17 @@ def test_signals_exist_in_vss(shared_data):
     ("changes", "kind", "severity"),
     [
         ({}, "normal", "info"),
-        ({"last": 7.5}, "above_limit", "warning"),
-        ({"last": 9.0}, "above_limit", "critical"),
-        ({"max": 8.0}, "spike", "warning"),
-        ({"last": 1.0, "low": 2.0}, "below_limit", "warning"),
-        ({"last": 6.0}, "rising", "info"),
-        ({"last": 1.9}, "falling", "info"),
-        ({"min": 4, "max": 4}, "flat", "warning"),
+        ({"last": 101}, "above_limit", "warning"),
+        ({"last": 125}, "above_limit", "critical"),
+        ({"peak": 101}, "spike", "warning"),
+        ({"floor": 99}, "below_limit", "warning"),
+        ({"trend": 50}, "rising", "info"),
+        ({"trend": -50}, "falling", "info"),
+        ({"spread": 0, "last": 130}, "flat", "warning"),
     ],
 )
 def test_alert_rules(changes, kind, severity):
-    stats = {"count": 30, "min": 3.5, "max": 5.0, "first": 4.0, "last": 4.2, "limit": 7.1} | changes
-    verdict = alert.judge(stats)
+    verdict = alert.judge({"last": 80, "peak": 95, "floor": 120, "trend": 49, "spread": 12} | changes)
     assert (verdict["kind"], verdict["severity"]) == (kind, severity)
 
 

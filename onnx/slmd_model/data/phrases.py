@@ -154,7 +154,7 @@ def dress(text: str, r: random.Random, question: bool = False) -> str:
     roll = r.random()
     if roll < 0.3:
         text = text[:1].upper() + text[1:]
-    elif roll < 0.32:
+    elif roll < 0.34:
         text = text.upper()
     if r.random() < 0.15:
         text = text.replace("'", "")
