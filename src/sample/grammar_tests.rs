@@ -245,7 +245,8 @@ fn random_schema(rng: &mut Rng, depth: u32) -> Value {
         }
         3 => json!({"type": "string", "maxLength": pick(rng, 6), "minLength": 0}),
         4 => {
-            let values = [json!("a"), json!("b\""), json!(1), json!(null), json!({"k": [1]}), json!(2.5)];
+            let values =
+                [json!("a"), json!("b\""), json!(1), json!(null), json!({"k": [1]}), json!(2.5)];
             json!({"enum": values[..1 + pick(rng, 6) as usize]})
         }
         5 => {
