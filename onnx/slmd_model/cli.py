@@ -197,7 +197,11 @@ def run_convert(args) -> None:
 
     with tempfile.TemporaryDirectory() as hf:
         llama2c.convert(args.source, Path(hf))
-        options = Options(precision=args.precision, full_logits=args.full_logits)
+        # A model this small is free to be exact: 8-bit weights with zero points and fp32
+        # activations keep all 200 tokens of the golden story; with symmetric weights or 8-bit
+        # activations a near-tie falls the other way at token 114 or 61.
+        exact = {"symmetric": False, "accuracy_level": 0} if args.precision == "int8" else {}
+        options = Options(precision=args.precision, full_logits=args.full_logits, **exact)
         request = Request(f"stories260k-{args.precision}", license="MIT", options=options, steps=64)
         print(*export(Path(hf), args.out, request), sep="\n")
 

@@ -169,7 +169,7 @@ impl Admission {
         }
         let context = self.caps.context_tokens as usize;
         let texts = ask.prompt.iter().chain(ask.messages.iter().map(|m| &m.content));
-        if texts.into_iter().any(|text| self.model.tokenizer.cannot_fit(text, context)) {
+        if texts.into_iter().any(|text| self.model.tokenizer.cannot_fit(text.len(), context)) {
             return Err(self.too_long(&format!("the prompt's {bytes} bytes are")));
         }
         let tokens = match &self.model.chat {
