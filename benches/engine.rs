@@ -4,8 +4,9 @@
 //! [--tokens N] [--rounds N]`; prints one JSON object.
 
 use slmd::bundle::Bundle;
+use slmd::core::plan::EngineKind;
 use slmd::core::plan::{ModelId, Row, Slot, StepPlan, Want};
-use slmd::engine::choice::{self, EngineKind};
+use slmd::engine::choice;
 use slmd::engine::{Engine, EngineOptions, process_memory};
 use std::time::{Duration, Instant};
 
@@ -21,9 +22,11 @@ fn main() {
         eprintln!("SKIP: no bundle given; see the head of benches/engine.rs");
         return;
     };
-    let (prompt, tokens, rounds) = (number("--prompt", 128), number("--tokens", 64), number("--rounds", 3));
+    let (prompt, tokens, rounds) =
+        (number("--prompt", 128), number("--tokens", 64), number("--rounds", 3));
     let bundle = Bundle::open(dir, None).expect("a good bundle");
-    let kind = flag("--engine").map_or(EngineKind::Auto, |n| EngineKind::from_name(n).expect("an engine"));
+    let kind =
+        flag("--engine").map_or(EngineKind::Auto, |n| EngineKind::from_name(n).expect("an engine"));
     let began = Instant::now();
     let options = EngineOptions {
         threads: number("--threads", 1) as usize,
@@ -60,7 +63,8 @@ fn main() {
 /// One prompt and `tokens` greedy steps: how long the prefill and each step took.
 fn run(engine: &mut dyn Engine, prompt: u32, tokens: u32, seed: u32) -> (Duration, Vec<Duration>) {
     let vocab = engine.caps().vocab_size;
-    let ids: Vec<u32> = (0..prompt).map(|i| (i * 7919 + seed * 31 + 13) % (vocab - 3) + 3).collect();
+    let ids: Vec<u32> =
+        (0..prompt).map(|i| (i * 7919 + seed * 31 + 13) % (vocab - 3) + 3).collect();
     let slot = Slot { model: ModelId(0), index: 0, generation: seed };
     let mut step = |pos: u32, tokens: &[u32]| {
         let row = Row { slot, pos, tokens, want: Want::Last };

@@ -56,9 +56,8 @@ unpack_debian_rust() {
     fail "rustc-web is not in this machine's package lists (bookworm-security)"
   fi
   mkdir -p "$downloads" "$root"
-  # apt downloads as its own user, which must be able to write there.
-  chmod 777 "$downloads"
-  (cd "$downloads" && apt-get download -qq rustc-web "$std" libstd-rust-web-dev libstd-rust-web-dev:arm64 "$llvm")
+  # As root: apt's own user may not reach root's cache folder.
+  (cd "$downloads" && apt-get download -qq -o APT::Sandbox::User=root rustc-web "$std" libstd-rust-web-dev libstd-rust-web-dev:arm64 "$llvm")
   for deb in "$downloads"/*.deb; do dpkg -x "$deb" "$root"; done
   rm -rf "$downloads"
 }

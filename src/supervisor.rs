@@ -1,11 +1,24 @@
 //! Puts the process together (bundle, engine, runtime, transports) and takes it apart again.
+//!
+//! SIGTERM and SIGINT drain: requests under way get their answers for as long as [`DRAIN`], then
+//! the rest is told `shutting_down`; a second signal ends the wait.
 
-use crate::bundle::{Bundle, BundleError, Task};
-use crate::engine::choice::{self, Choice, EngineKind};
-use crate::engine::{EngineOptions, LoadError, StepError};
+use crate::bundle::{Bundle, BundleError, KvUpdate, Task};
+use crate::config::{Settings, format_bytes};
+use crate::core::plan::EngineKind;
+use crate::engine::choice::{self, Choice};
+use crate::engine::{EngineOptions, LoadError, StepError, process_memory};
 use crate::runtime::{Limits, Model, ModelError, Runtime};
+use crate::transport::access::Access;
+use crate::transport::listen::{ListenError, Listener};
+use crate::transport::unix;
+use sd_notify::NotifyState;
 use serde_json::{Map, Value, json};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 /// Everything needed to bring a model up.
 #[derive(Debug, Clone)]
@@ -22,6 +35,38 @@ pub struct Plan {
     pub limits: Limits,
     /// Tasks of the configuration.
     pub tasks: Vec<Task>,
+    /// Memory of the whole process, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// The most tokens of one step: more would hold up whoever comes next.
+const MAX_CHUNK: u32 = 128;
+
+impl From<&Settings> for Plan {
+    fn from(settings: &Settings) -> Self {
+        let ms = |ms: u32| Duration::from_millis(ms.into());
+        Self {
+            model: settings.model.value.clone(),
+            variant: settings.variant.value.clone(),
+            engine: settings.engine.value,
+            options: EngineOptions {
+                threads: settings.threads.value,
+                slots: settings.sessions.value,
+                context_tokens: settings.context_tokens.value,
+                max_chunk: MAX_CHUNK,
+            },
+            limits: Limits {
+                queue: settings.queue.value,
+                max_step: ms(settings.max_step_ms.value),
+                deadline: ms(settings.deadline_ms.value),
+                first_token: settings.ttft_ms.value.map(ms),
+                max_tokens: settings.max_tokens.value,
+                prompt_bytes: settings.prompt_bytes.value,
+            },
+            tasks: settings.tasks.iter().map(|task| task.value.clone()).collect(),
+            memory_bytes: settings.memory_bytes.value,
+        }
+    }
 }
 
 /// Why a model did not come up.
@@ -39,6 +84,16 @@ pub enum StartError {
     /// The engine loaded it but cannot run it.
     #[error("the self-test failed: {0}")]
     SelfTest(#[from] StepError),
+    /// The budget does not hold it.
+    #[error("budget.memory is {}, but {what} {}", format_bytes(*budget), format_bytes(*needed))]
+    Memory {
+        /// The budget, in bytes.
+        budget: u64,
+        /// The line that does not fit.
+        what: &'static str,
+        /// What that line needs, in bytes.
+        needed: u64,
+    },
     /// Neither a model is configured nor is there an embedded one.
     #[error("no model: this build has none embedded; name one with --model or `model = ...`")]
     NoModel,
@@ -50,7 +105,12 @@ pub enum StartError {
 /// [`StartError::Bundle`], [`StartError::NoModel`].
 pub fn open_bundle(plan: &Plan) -> Result<Bundle, StartError> {
     match &plan.model {
-        Some(dir) => Ok(Bundle::open(dir, plan.variant.as_deref())?),
+        Some(dir) => {
+            Ok(Bundle::open_within(dir, plan.variant.as_deref(), Some(plan.memory_bytes))?)
+        }
+        #[cfg(feature = "default-model")]
+        None => Ok(Bundle::default_model()?),
+        #[cfg(not(feature = "default-model"))]
         None => Err(StartError::NoModel),
     }
 }
@@ -69,10 +129,33 @@ pub fn bring_up(plan: &Plan, phase: &dyn Fn(&str)) -> Result<Runtime, StartError
     tracing::info!(engine = choice.kind.name(), reason = %choice.reason, "engine chosen");
     phase(&format!("loading {} with {}", bundle.name, choice.kind.name()));
     let options = fit(&plan.options, &bundle);
+    check_budget(plan.memory_bytes, &bundle, &options)?;
     let engine = choice::load(&choice, &bundle.graph, &options)?;
     let facts = facts(&bundle, &choice, engine.info());
     phase("running the self-test");
-    Ok(Runtime::start(model, engine, &plan.limits, facts)?)
+    let runtime = Runtime::start(model, engine, &plan.limits, facts)?;
+    let (budget, needed) = (plan.memory_bytes, process_memory().rss_bytes);
+    if needed > budget {
+        let what = "the process with the model loaded has";
+        return Err(StartError::Memory { budget, what, needed });
+    }
+    Ok(runtime)
+}
+
+/// Refuses before loading what cannot fit: the weights as they are on disk, then the KV slots.
+fn check_budget(budget: u64, bundle: &Bundle, options: &EngineOptions) -> Result<(), StartError> {
+    let buffers = if bundle.graph.kv_update == KvUpdate::Append { 2 } else { 1 };
+    let positions = u64::from(options.slots) * u64::from(options.context_tokens);
+    let kv_bytes = buffers * positions * bundle.graph.kv_bytes_per_token() as u64;
+    for (what, needed) in [
+        ("the model's files alone have", bundle.total_bytes),
+        ("the model's files and the KV slots have", bundle.total_bytes + kv_bytes),
+    ] {
+        if needed > budget {
+            return Err(StartError::Memory { budget, what, needed });
+        }
+    }
+    Ok(())
 }
 
 /// No more positions than the model was made for.
@@ -94,4 +177,114 @@ fn facts(bundle: &Bundle, choice: &Choice, info: &crate::engine::EngineInfo) -> 
         Value::Object(facts) => facts,
         _ => Map::new(),
     }
+}
+
+/// How long requests under way may go on after SIGTERM.
+pub const DRAIN: Duration = Duration::from_secs(10);
+
+/// A step that takes longer than this hangs: the watchdog is not fed any more.
+const HUNG_STEP: Duration = Duration::from_secs(20);
+
+/// Why the daemon does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The model did not come up.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The socket cannot be had.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The event loop cannot run.
+    #[error("the event loop cannot run: {0}")]
+    Loop(#[from] std::io::Error),
+}
+
+/// A model that is up, and the socket that it will serve.
+pub struct Daemon {
+    runtime: Runtime,
+    listener: Listener,
+    access: Access,
+    limits: unix::Limits,
+}
+
+impl Daemon {
+    /// Takes the socket, so that a second daemon is refused at once, and brings the model up.
+    ///
+    /// # Errors
+    /// [`ServeError`]; nothing is left running, and the socket is given back.
+    pub fn start(settings: &Settings, phase: &dyn Fn(&str)) -> Result<Self, ServeError> {
+        let groups = &settings.allow_groups.value;
+        let (access, warnings) = Access::resolve(&settings.allow_users.value, groups);
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        let listener = match handed_over()? {
+            Some(socket) => Listener::from_socket(socket),
+            None => Listener::bind(&settings.unix_path.value, groups.first().map(String::as_str))?,
+        };
+        let runtime = bring_up(&Plan::from(settings), phase)?;
+        let limits = unix::Limits {
+            clients: settings.clients.value,
+            drain_timeout: DRAIN + Duration::from_secs(5),
+            ..unix::Limits::default()
+        };
+        tracing::info!(socket = %settings.unix_path.value.display(), "serving");
+        Ok(Self { runtime, listener, access, limits })
+    }
+
+    /// Serves until a signal asks for the end, and every request has had its terminal reply.
+    ///
+    /// # Errors
+    /// [`ServeError::Loop`].
+    pub fn serve(self) -> Result<(), ServeError> {
+        let Self { runtime, listener, access, limits } = self;
+        let handle = runtime.handle();
+        let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        event_loop.block_on(async {
+            let (stop, stopped) = watch::channel(false);
+            tokio::select! {
+                served = unix::serve(listener, access, limits, handle, stopped) => served,
+                failed = supervise(&runtime, &stop) => failed,
+            }
+        })?;
+        runtime.join();
+        tracing::info!("ended");
+        Ok(())
+    }
+}
+
+/// Listens for signals and feeds systemd's watchdog; ends only by an error.
+async fn supervise(runtime: &Runtime, stop: &watch::Sender<bool>) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
+    let feed = sd_notify::watchdog_enabled().map_or(Duration::from_secs(3600), |every| every / 2);
+    let mut ticks = tokio::time::interval(feed);
+    let mut signals = 0;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => signals += 1,
+            _ = interrupt.recv() => signals += 1,
+            _ = ticks.tick() => {
+                if runtime.step_age().is_none_or(|age| age < HUNG_STEP) {
+                    notify(&[NotifyState::Watchdog]);
+                }
+                continue;
+            }
+        }
+        tracing::info!(signals, "going down");
+        notify(&[NotifyState::Stopping, NotifyState::Status("answering what is under way")]);
+        runtime.drain(if signals == 1 { DRAIN } else { Duration::ZERO });
+        stop.send_replace(true);
+    }
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "systemd cannot be told");
+    }
+}
+
+/// The listening socket that systemd hands over, if it does (`sd_listen_fds(3)`).
+fn handed_over() -> Result<Option<UnixListener>, ServeError> {
+    let mut descriptors = sd_notify::listen_fds()?;
+    Ok(descriptors.next().map(crate::transport::listen::adopt))
 }

@@ -107,7 +107,8 @@ fn fp32_graphs_agree_closely() {
 
 #[test]
 fn quantised_graphs_agree() {
-    for model in ["tiny-int4", "tiny-int4-asym", "tiny-int8", "tiny-int8-asym", "tiny-int4-unfused"] {
+    for model in ["tiny-int4", "tiny-int4-asym", "tiny-int8", "tiny-int8-asym", "tiny-int4-unfused"]
+    {
         check(model, "tiny-reference", 0.2, 1e-3, 1.0);
     }
 }

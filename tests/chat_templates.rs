@@ -73,13 +73,16 @@ fn templates_of_real_models_render_as_in_transformers() {
             None => serde_json::from_slice(&std::fs::read(folder.join(which)).unwrap()).unwrap(),
         };
         let got = render(&source, &context);
-        let hash = |text: &String| Sha256::digest(text).iter().map(|b| format!("{b:02x}")).collect();
+        let hash =
+            |text: &String| Sha256::digest(text).iter().map(|b| format!("{b:02x}")).collect();
         let got_hash: Result<String, _> = got.as_ref().map(hash);
         match (case["sha256"].as_str(), got_hash) {
             (Some(want), Ok(got)) if want == got => equal += 1,
             (None, Err(_)) => refused += 1,
             // `for tool in tools` without tools: Python fails, minijinja takes none for empty.
-            (None, Ok(_)) if name.contains("hermes") && case["error"] == "TypeError" => lenient += 1,
+            (None, Ok(_)) if name.contains("hermes") && case["error"] == "TypeError" => {
+                lenient += 1
+            }
             (want, _) => wrong.push(format!("{name} {which}: {:?} {got:?}", want.is_some())),
         }
     }

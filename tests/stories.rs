@@ -3,8 +3,8 @@
 
 mod common;
 
+use slmd::core::plan::EngineKind;
 use slmd::engine::EngineOptions;
-use slmd::engine::choice::EngineKind;
 use slmd::runtime::{Limits, Origin, Outbox, Runtime};
 use slmd::supervisor::{Plan, bring_up};
 use slmd::wire::{Answer, Ask, Reply};
@@ -26,6 +26,7 @@ fn plan(model: &str, engine: EngineKind) -> Option<Plan> {
             prompt_bytes: 4096,
         },
         tasks: Vec::new(),
+        memory_bytes: 4 << 30,
     })
 }
 

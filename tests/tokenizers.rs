@@ -42,7 +42,8 @@ fn load(name: &'static str) -> Option<Real> {
 
 fn all() -> &'static [Real] {
     static ALL: OnceLock<Vec<Real>> = OnceLock::new();
-    let all = ALL.get_or_init(|| ["smollm2", "gpt2", "phi3"].into_iter().filter_map(load).collect());
+    let all =
+        ALL.get_or_init(|| ["smollm2", "gpt2", "phi3"].into_iter().filter_map(load).collect());
     if all.is_empty() {
         println!("SKIP: no shared data");
     }
@@ -57,7 +58,15 @@ fn texts() -> Vec<String> {
         Some(json.as_object()?.values().find_map(Value::as_str)?.to_owned())
     };
     let mut out: Vec<String> = lines.lines().step_by(4).filter_map(text).collect();
-    for odd in ["a", "  two  spaces ", "\n\n\tx\r\n", "Äpfel 你好 😀 e\u{301}", "12345.678e-9", " ", "a\u{0}b"] {
+    for odd in [
+        "a",
+        "  two  spaces ",
+        "\n\n\tx\r\n",
+        "Äpfel 你好 😀 e\u{301}",
+        "12345.678e-9",
+        " ",
+        "a\u{0}b",
+    ] {
         out.push(odd.to_owned());
     }
     out
@@ -90,8 +99,7 @@ fn chat(content: &[String]) -> impl Fn(&Real) -> Conversation + '_ {
 fn harmless_conversations_give_the_ids_of_the_library() {
     for real in all() {
         for texts in texts().chunks(3) {
-            let rendered =
-                real.template.render(&chat(texts)(real), real.ours.control()).unwrap();
+            let rendered = real.template.render(&chat(texts)(real), real.ours.control()).unwrap();
             let want = real.library.encode(rendered.text(), false).unwrap();
             assert_eq!(real.ours.encode_rendered(&rendered).unwrap(), want.get_ids());
         }
@@ -158,7 +166,7 @@ fn text_without_a_boundary_is_bounded() {
         assert_eq!(e.code(), "too_long");
         assert!(real.ours.encode(&"word ".repeat(100_000), false).is_ok(), "{}", real.name);
         // The bound is of use with every one of them.
-        assert!(real.ours.cannot_fit(&"x".repeat(10_000), 10), "{}", real.name);
+        assert!(real.ours.text_cannot_fit(&"x".repeat(10_000), 10), "{}", real.name);
     }
 }
 
@@ -232,7 +240,7 @@ proptest! {
     #[test]
     fn what_cannot_fit_does_not(text in "[ a-z]{0,400}", context in 1usize..30) {
         for real in all().iter().filter(|_| !text.is_empty()) {
-            if real.ours.cannot_fit(&text, context) {
+            if real.ours.text_cannot_fit(&text, context) {
                 prop_assert!(real.ours.encode(&text, false).unwrap().len() > context);
             }
         }

@@ -99,6 +99,20 @@ fn a_client_that_never_reads_is_dropped_and_its_requests_end() {
 }
 
 #[test]
+fn a_client_that_goes_with_its_mail_unread_is_noticed() {
+    let daemon = Daemon::start();
+    let mut client = daemon.connect();
+    client.ask("h", "hang");
+    client.ask("f", "flood 200000");
+    eventually("it hangs", || daemon.fake.hanging() == 1);
+    std::thread::sleep(Duration::from_millis(200));
+    let start = Instant::now();
+    drop(client);
+    eventually("it is cancelled", || daemon.fake.hanging() == 0);
+    assert!(start.elapsed() < Duration::from_secs(2), "not by the write timeout");
+}
+
+#[test]
 fn garbage_gets_an_error_or_the_end_and_harms_nobody() {
     let daemon = Daemon::start();
     let mut seed = 0x9e37_79b9_u32;

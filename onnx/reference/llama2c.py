@@ -17,6 +17,7 @@ import argparse
 import json
 import struct
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -148,7 +149,7 @@ def generate(model: Model, tokenizer: Tokenizer, prompt: str, steps: int) -> dic
         first, second = np.partition(logits, -2)[[-1, -2]]
         margin = min(margin, float(first - second))
         tokens.append(token)
-    pieces = [tokenizer.piece(a, b) for a, b in zip(tokens, tokens[1:], strict=False)]
+    pieces = [tokenizer.piece(a, b) for a, b in pairwise(tokens)]
     return {
         "prompt_tokens": tokens[:given],
         "tokens": tokens[given:],

@@ -81,6 +81,22 @@ def render(manifest: Manifest, files: dict[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def read(folder: Path) -> Manifest:
+    """The manifest of a bundle, without its hashes."""
+    content = tomllib.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    tasks = {
+        name: Task(
+            task["system"], task.get("output", {}).get("json-schema"), task["max-tokens"], task["deadline-ms"],
+            task["temperature"],
+        )
+        for name, task in content.get("task", {}).items()
+    }  # fmt: skip
+    answers = [Golden(g["prompt"], g["tokens"], g["text"], g.get("task")) for g in content.get("golden", [])]
+    return Manifest(
+        content["name"], content["version"], content["license"], content.get("default-task"), tasks, answers
+    )
+
+
 def write(folder: Path, manifest: Manifest) -> None:
     """Hash every file of `folder` (sub-folders too) and write `slmd.toml` beside them."""
     paths = [p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST]

@@ -191,9 +191,9 @@ def write_checkpoint(shape: Shape, weights: dict[str, np.ndarray], out: Path) ->
 
     factor = stretch(shape.head_dim)
     config = LlamaConfig(
-        head_dim=factor * shape.head_dim, hidden_size=shape.dim, intermediate_size=shape.hidden, num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads, num_key_value_heads=shape.kv_heads, vocab_size=shape.vocab,
-        max_position_embeddings=shape.context, rms_norm_eps=RMS_EPS, rope_theta=ROPE_THETA,
+        head_dim=factor * shape.head_dim, hidden_size=shape.dim, intermediate_size=shape.hidden,
+        num_hidden_layers=shape.layers, num_attention_heads=shape.heads, num_key_value_heads=shape.kv_heads,
+        vocab_size=shape.vocab, max_position_embeddings=shape.context, rms_norm_eps=RMS_EPS, rope_theta=ROPE_THETA,
         tie_word_embeddings=shape.tied, bos_token_id=BOS, eos_token_id=EOS, pad_token_id=None,
     )  # fmt: skip
     model = LlamaForCausalLM(config)

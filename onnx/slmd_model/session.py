@@ -51,9 +51,7 @@ class Decoder:
         if "position_ids" in self.inputs:
             feed["position_ids"] = np.arange(start, self.length, dtype=np.int64)[None]
         results = dict(zip(self.outputs, self.session.run(None, feed), strict=True))
-        self.past = {
-            name: results[name.replace("past_key_values.", "present.")] for name in self.past
-        }
+        self.past = {name: results[name.replace("past_key_values.", "present.")] for name in self.past}
         return results["logits"][0].astype(np.float32)
 
     def greedy(self, prompt: list[int], steps: int, stops: frozenset[int] = frozenset()) -> list[int]:

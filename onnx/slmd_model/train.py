@@ -232,10 +232,10 @@ class Run:
         self.checkpoint = out / "checkpoint.pt"
         if self.checkpoint.is_file():
             self.load()
-        count = sum(p.numel() for p in self.model.parameters())
+        millions = sum(p.numel() for p in self.model.parameters()) / 1e6
         report(
-            f"{count / 1e6:.2f} M parameters on {self.device}; {len(lines)} lines, {len(self.train_set.ids) / 1e6:.1f} M "
-            f"tokens; from step {self.step} to {settings.steps}"
+            f"{millions:.2f} M parameters on {self.device}; {len(lines)} lines, "
+            f"{len(self.train_set.ids) / 1e6:.1f} M tokens; from step {self.step} to {settings.steps}"
         )
 
     def load(self) -> None:
@@ -272,7 +272,7 @@ class Run:
         keep = min(self.settings.ema, self.step / (self.step + 10))
         for name, value in self.model.state_dict().items():
             self.average[name].lerp_(value, 1 - keep)
-        return float(loss)
+        return loss.item()
 
     def finish_part(self) -> None:
         """Evaluate the average, write it as a Hugging Face folder, save the state."""

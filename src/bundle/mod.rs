@@ -4,6 +4,8 @@
 //! nor of tokenizers, which `text` builds from [`TextFiles`]. No bytes in any file make it panic.
 
 mod configs;
+#[cfg(feature = "default-model")]
+mod default;
 mod error;
 mod external;
 pub mod files;

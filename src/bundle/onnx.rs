@@ -200,3 +200,38 @@ pub struct DimensionProto {
     #[prost(string, optional, tag = "2")]
     pub dim_param: Option<String>,
 }
+
+impl ValueInfoProto {
+    fn tensor(&self) -> Option<&TensorTypeProto> {
+        self.r#type.as_ref()?.tensor_type.as_ref()
+    }
+
+    /// See [`data_type`]; 0 for what is no tensor.
+    pub fn elem_type(&self) -> i32 {
+        self.tensor().map_or(0, |t| t.elem_type)
+    }
+
+    /// The number of axes, where it is known.
+    pub fn rank(&self) -> Option<usize> {
+        self.tensor()?.shape.as_ref().map(|s| s.dim.len())
+    }
+
+    /// The extent of an axis, where it is fixed and positive.
+    pub fn fixed(&self, axis: usize) -> Option<u64> {
+        let extent = self.tensor()?.shape.as_ref()?.dim.get(axis)?.dim_value?;
+        u64::try_from(extent).ok().filter(|&n| n > 0)
+    }
+
+    /// `[batch, 4, past, 8]`, for messages.
+    pub fn shape_text(&self) -> String {
+        let Some(shape) = self.tensor().and_then(|t| t.shape.as_ref()) else {
+            return "of unknown shape".into();
+        };
+        let axes = shape.dim.iter().take(8).map(|d| match (d.dim_value, &d.dim_param) {
+            (Some(n), _) => n.to_string(),
+            (None, Some(name)) => name.clone(),
+            (None, None) => "?".into(),
+        });
+        format!("[{}]", axes.collect::<Vec<_>>().join(", "))
+    }
+}

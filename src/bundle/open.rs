@@ -96,6 +96,15 @@ impl Bundle {
         open(&Files::Embedded(files), None, None)
     }
 
+    /// The project's own small model, which the binary carries.
+    ///
+    /// # Errors
+    /// Only if the binary was built from damaged files.
+    #[cfg(feature = "default-model")]
+    pub fn default_model() -> Result<Self, BundleError> {
+        Self::embedded(super::default::FILES)
+    }
+
     /// The task of that name.
     pub fn task(&self, name: &str) -> Option<&Task> {
         self.tasks.iter().find(|t| t.name == name)

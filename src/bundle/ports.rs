@@ -4,7 +4,7 @@
 
 use super::error::BundleError;
 use super::graph::{GraphSource, KvPorts, KvUpdate, ModelGraph, Port, PortType};
-use super::onnx::{GraphProto, NodeProto, TensorTypeProto, ValueInfoProto, data_type};
+use super::onnx::{GraphProto, NodeProto, ValueInfoProto, data_type};
 use std::collections::{BTreeSet, HashSet};
 
 /// The most layers we look for: the largest public models have about 130.
@@ -167,8 +167,8 @@ impl Ports<'_> {
                 }
             };
         };
-        let shape = shape_text(past);
-        let stacked = tensor(past).and_then(|t| fixed(t, 0)) == Some(2);
+        let shape = past.shape_text();
+        let stacked = past.fixed(0) == Some(2);
         let kind =
             if stacked { "keys and values stacked in one tensor, the older layout; " } else { "" };
         let problem = format!(
@@ -233,7 +233,7 @@ impl Ports<'_> {
         match self.inputs.iter().find(|v| !known.contains(v.name.as_str())) {
             None => Ok(()),
             Some(v) => Err(self.unsupported(
-                format!("the input {:?} {}", v.name, shape_text(v)),
+                format!("the input {:?} {}", v.name, v.shape_text()),
                 "inputs for token ids, attention mask, position ids, and keys and values of each layer",
             )),
         }
@@ -242,7 +242,7 @@ impl Ports<'_> {
     /// An optional `[batch, tokens]` input of integers.
     fn token_port(&self, name: &str) -> Result<Option<Port>, BundleError> {
         let Some(value) = self.input(name) else { return Ok(None) };
-        let dtype = match elem_type(value) {
+        let dtype = match value.elem_type() {
             data_type::INT64 => PortType::I64,
             data_type::INT32 => PortType::I32,
             other => {
@@ -255,7 +255,7 @@ impl Ports<'_> {
                 ));
             }
         };
-        match rank(value) {
+        match value.rank() {
             Some(2) | None => Ok(Some(Port { name: name.to_owned(), dtype })),
             Some(_) => {
                 let field = format!("input {name}");
@@ -263,7 +263,7 @@ impl Ports<'_> {
                     self.file,
                     field,
                     "the shape [batch, tokens]",
-                    shape_text(value),
+                    value.shape_text(),
                 ))
             }
         }
@@ -292,7 +292,7 @@ impl Ports<'_> {
         let value = self
             .input(name)
             .ok_or_else(|| BundleError::field(self.file, "input", name, "none of that name"))?;
-        let dtype = match elem_type(value) {
+        let dtype = match value.elem_type() {
             data_type::FLOAT => PortType::F32,
             data_type::FLOAT16 => PortType::F16,
             other => {
@@ -301,8 +301,8 @@ impl Ports<'_> {
                 return Err(self.unsupported(problem, "a cache of float32 or float16"));
             }
         };
-        if let Some(other) = rank(value).filter(|&r| r != 4) {
-            let found = format!("{} axes, {}", other, shape_text(value));
+        if let Some(other) = value.rank().filter(|&r| r != 4) {
+            let found = format!("{} axes, {}", other, value.shape_text());
             return Err(BundleError::field(
                 self.file,
                 field,
@@ -325,7 +325,7 @@ impl Ports<'_> {
         fact: Option<&Fact>,
         what: &str,
     ) -> Result<usize, BundleError> {
-        match (tensor(value).and_then(|t| fixed(t, axis)), fact) {
+        match (value.fixed(axis), fact) {
             (Some(n), Some(fact)) if n != fact.value => {
                 let found = format!("{} ({} has {n} in {:?})", fact.value, self.file, value.name);
                 Err(BundleError::field(&fact.file, fact.field, n.to_string(), found))
@@ -336,7 +336,7 @@ impl Ports<'_> {
                 self.file,
                 value.name.clone(),
                 format!("{what} in the graph or in its configuration file"),
-                shape_text(value),
+                value.shape_text(),
             )),
         }
     }
@@ -348,7 +348,7 @@ impl Ports<'_> {
             self.unsupported(problem, "decoders that give logits")
         })?;
         let field = format!("output {name}");
-        let dtype = match elem_type(value) {
+        let dtype = match value.elem_type() {
             data_type::FLOAT => PortType::F32,
             data_type::FLOAT16 => PortType::F16,
             other => {
@@ -356,13 +356,13 @@ impl Ports<'_> {
                 return Err(BundleError::field(self.file, field, "float32 or float16", found));
             }
         };
-        if rank(value).is_some_and(|r| r != 3) {
-            let found = shape_text(value);
+        if value.rank().is_some_and(|r| r != 3) {
+            let found = value.shape_text();
             return Err(BundleError::field(self.file, field, "[batch, tokens, vocabulary]", found));
         }
         Ok(Logits {
             port: Port { name: name.to_owned(), dtype },
-            last_only: tensor(value).and_then(|t| fixed(t, 1)) == Some(1),
+            last_only: value.fixed(1) == Some(1),
             vocab_size: self.extent(
                 value,
                 2,
@@ -412,41 +412,6 @@ fn context_length(file: &str, expected: &Expected) -> Result<usize, BundleError>
 /// The name of layer `n` by a pattern with `%d`.
 fn at(pattern: &str, n: usize) -> String {
     pattern.replacen("%d", &n.to_string(), 1)
-}
-
-fn tensor(value: &ValueInfoProto) -> Option<&TensorTypeProto> {
-    value.r#type.as_ref()?.tensor_type.as_ref()
-}
-
-fn elem_type(value: &ValueInfoProto) -> i32 {
-    tensor(value).map_or(0, |t| t.elem_type)
-}
-
-fn rank(value: &ValueInfoProto) -> Option<usize> {
-    tensor(value)?.shape.as_ref().map(|s| s.dim.len())
-}
-
-fn fixed(tensor: &TensorTypeProto, axis: usize) -> Option<u64> {
-    let value = tensor.shape.as_ref()?.dim.get(axis)?.dim_value?;
-    u64::try_from(value).ok().filter(|&n| n > 0)
-}
-
-/// `[batch, 4, past, 8]`, for messages.
-fn shape_text(value: &ValueInfoProto) -> String {
-    let Some(shape) = tensor(value).and_then(|t| t.shape.as_ref()) else {
-        return "of unknown shape".into();
-    };
-    let axes: Vec<String> = shape
-        .dim
-        .iter()
-        .take(8)
-        .map(|d| match (d.dim_value, &d.dim_param) {
-            (Some(n), _) => n.to_string(),
-            (None, Some(name)) => name.clone(),
-            (None, None) => "?".into(),
-        })
-        .collect();
-    format!("[{}]", axes.join(", "))
 }
 
 #[cfg(test)]

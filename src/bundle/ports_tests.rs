@@ -1,4 +1,6 @@
-use super::super::onnx::{DimensionProto, TensorProto, TensorShapeProto, TypeProto};
+use super::super::onnx::{
+    DimensionProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto,
+};
 use super::*;
 
 fn value(name: &str, elem_type: i32, axes: &[i64]) -> ValueInfoProto {

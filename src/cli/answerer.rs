@@ -4,7 +4,7 @@ use super::args::{LocalArgs, SocketArgs};
 use super::exit::Failure;
 use super::remote::Remote;
 use super::term::Progress;
-use super::{interrupt, seams};
+use super::{interrupt, local};
 use crate::client::{ClientError, DEFAULT_PATH};
 use crate::wire::{Answer, Ask};
 use std::io;
@@ -51,9 +51,8 @@ pub fn choose(
     }
 }
 
-fn load(local: &LocalArgs, progress: &Progress) -> Result<Box<dyn Answerer>, Failure> {
-    progress.phase("loading the model");
-    seams::in_process(local)
+fn load(args: &LocalArgs, progress: &Progress) -> Result<Box<dyn Answerer>, Failure> {
+    local::load(args, progress)
 }
 
 /// The daemon of the socket that was named, or of the first usual one that exists.

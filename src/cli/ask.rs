@@ -4,7 +4,7 @@ use super::answerer::{Answerer, answer, choose};
 use super::args::{AskArgs, SamplingArgs};
 use super::exit::{DATA, Failure, INTERRUPTED, NO_INPUT, TIMEOUT, USAGE};
 use super::interrupt::was_interrupted;
-use super::term::{Progress, note};
+use super::term::{Progress, note, printable};
 use crate::wire::{Answer, Ask, Reply, ResponseFormat, json};
 use std::io::{IsTerminal, Read, Write};
 use std::path::Path;
@@ -148,8 +148,9 @@ impl Printed {
         if self.error.is_some() || text.is_empty() {
             return;
         }
-        self.last = text.bytes().last();
         let mut out = std::io::stdout().lock();
+        let text = if out.is_terminal() { printable(text) } else { text.into() };
+        self.last = text.bytes().last();
         self.error = out.write_all(text.as_bytes()).and_then(|()| out.flush()).err();
     }
 

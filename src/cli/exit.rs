@@ -65,7 +65,7 @@ impl Failure {
         if self.message.is_empty() {
             return;
         }
-        eprintln!("{} {}", term::error_prefix(), self.message);
+        eprintln!("{} {}", term::error_prefix(), term::printable(&self.message));
         if let Some(hint) = &self.hint {
             eprintln!("      {hint}");
         }

@@ -1,15 +1,34 @@
 //! Answers in this process, by a runtime that lives as long as the command.
 
 use super::answerer::{Answerer, Cancel};
+use super::args::LocalArgs;
 use super::exit::{Failure, INTERNAL};
+use super::serve;
+use super::term::Progress;
 use crate::core::request::RequestId;
 use crate::runtime::{Event, Origin, Outbox, Service};
+use crate::supervisor::{Plan, bring_up};
 use crate::wire::{Answer, Ask, Reply};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
 /// Deltas that may wait for the terminal.
 const OUTBOX: usize = 256;
+
+/// Loads a model into this process, by the configuration and these arguments.
+///
+/// # Errors
+/// As `slmd serve`.
+pub fn load(args: &LocalArgs, progress: &Progress) -> Result<Box<dyn Answerer>, Failure> {
+    super::log_to_stderr("warn");
+    let flags = serve::flags(&[
+        ("model", args.model.as_deref().map(|m| m.display().to_string())),
+        ("engine", args.engine.clone()),
+    ]);
+    let settings = serve::settings(None, &flags)?;
+    let runtime = bring_up(&Plan::from(&settings), &|phase| progress.phase(phase))?;
+    Ok(Box::new(Local::new(runtime.handle())))
+}
 
 /// A runtime in this process.
 pub struct Local<S> {

@@ -1,5 +1,6 @@
 //! Terminals: colour, and a sign of life for whatever takes longer than a second.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -29,6 +30,18 @@ pub fn note(text: &str) {
     }
 }
 
+/// Text without what a terminal would obey: models may write escape sequences, or be made to.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let harmful = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if text.contains(harmful) { text.replace(harmful, "\u{fffd}").into() } else { text.into() }
+}
+
+/// Replaces the line, in one write.
+fn show(line: &str) {
+    // A terminal that is gone needs no sign of life.
+    let _ = std::io::stderr().write_all(format!("\r\x1b[K{line}").as_bytes());
+}
+
 /// Says on a terminal what is being waited for, and for how long already. Gone when dropped.
 #[derive(Debug)]
 pub struct Progress(Option<(Sender<String>, JoinHandle<()>)>);
@@ -53,14 +66,12 @@ impl Progress {
                 }
                 if start.elapsed() >= PATIENCE {
                     shown = true;
-                    eprint!("\r\x1b[K{frame} {phase} ({} s)", start.elapsed().as_secs());
+                    show(&format!("{frame} {phase} ({} s)", start.elapsed().as_secs()));
                 }
             }
             if shown {
-                eprint!("\r\x1b[K");
+                show("");
             }
-            // A terminal that is gone needs no clearing.
-            let _ = std::io::stderr().flush();
         };
         Self(Some((sender, std::thread::spawn(spin))))
     }
@@ -86,5 +97,16 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escape_sequences_do_not_reach_the_terminal() {
+        assert_eq!(printable("a\n\tb"), "a\n\tb");
+        assert_eq!(printable("\x1b[2Jx\r\u{9b}"), "\u{fffd}[2Jx\u{fffd}\u{fffd}");
     }
 }

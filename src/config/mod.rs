@@ -1,7 +1,7 @@
 //! The daemon's configuration: TOML files, environment and flags, checked into [`Settings`].
 //!
-//! Three stages: [`file`] says what may be written (serde, nothing checked), [`source`] where it
-//! was written (files, `SLMD_*`, flags), [`settings`] what is in force, with each value's origin.
+//! Three stages: `file` says what may be written (serde, nothing checked), `source` where it
+//! was written (files, `SLMD_*`, flags), `settings` what is in force, with each value's origin.
 //! Knows of bundles only their tasks' form; nothing of boards, engines or sockets: what a board
 //! decides comes in as plain [`Defaults`].
 
@@ -22,7 +22,7 @@ pub use error::ConfigError;
 pub use file::ConfigFile;
 pub use keys::{KEYS, Key, Kind};
 pub use reference::reference;
-pub use settings::{Defaults, EngineChoice, Settings};
+pub use settings::{Defaults, Settings};
 pub use show::Entry;
 pub use size::{format_bytes, parse_bytes};
 pub use source::{Config, DEFAULT_CONFIG, Origin, Sourced};

@@ -6,6 +6,7 @@ use super::file::ConfigFile;
 use super::size::{format_bytes, parse_bytes};
 use super::source::{Config, Origin, Place, Source, Sourced};
 use crate::bundle::{Task, TaskSpec, files};
+use crate::core::plan::EngineKind;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -15,33 +16,6 @@ use toml::Spanned;
 const MIN_MEMORY_BYTES: u64 = 16 << 20;
 /// The most bytes of a schema or grammar that a task names.
 const TASK_FILE_LIMIT: u64 = 1 << 20;
-
-/// Which engine to load.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EngineChoice {
-    /// ONNX Runtime if its library is found, else tract.
-    Auto,
-    /// ONNX Runtime.
-    Ort,
-    /// tract.
-    Tract,
-}
-
-impl EngineChoice {
-    /// As written.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Ort => "ort",
-            Self::Tract => "tract",
-        }
-    }
-
-    /// The choice of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Auto, Self::Ort, Self::Tract].into_iter().find(|e| e.name() == name)
-    }
-}
 
 /// What the board decides where nothing else does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +42,7 @@ pub struct Settings {
     /// Which of several graphs.
     pub variant: Sourced<Option<String>>,
     /// The engine.
-    pub engine: Sourced<EngineChoice>,
+    pub engine: Sourced<EngineKind>,
     /// Threads of one step.
     pub threads: Sourced<usize>,
     /// Where state is kept.
@@ -219,10 +193,10 @@ impl Config {
         }
     }
 
-    fn engine(&self) -> Result<Sourced<EngineChoice>, ConfigError> {
+    fn engine(&self) -> Result<Sourced<EngineKind>, ConfigError> {
         match self.pick(|f| f.engine.as_ref()) {
-            None => Ok(Sourced::new(EngineChoice::Auto, Origin::Default)),
-            Some((source, at)) => match EngineChoice::from_name(at.get_ref()) {
+            None => Ok(Sourced::new(EngineKind::Auto, Origin::Default)),
+            Some((source, at)) => match EngineKind::from_name(at.get_ref()) {
                 Some(engine) => Ok(Sourced::new(engine, source.origin(at))),
                 None => {
                     let problem = format!("no engine {:?}: auto, ort or tract", at.get_ref());

@@ -3,6 +3,34 @@
 /// The most rows one step can hold, over all engines.
 pub const MAX_ROWS: usize = 8;
 
+/// Which engine is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EngineKind {
+    /// ONNX Runtime if its library is found, else tract.
+    #[default]
+    Auto,
+    /// ONNX Runtime.
+    Ort,
+    /// tract.
+    Tract,
+}
+
+impl EngineKind {
+    /// The kind of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Auto, Self::Ort, Self::Tract].into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// The name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Ort => "ort",
+            Self::Tract => "tract",
+        }
+    }
+}
+
 /// Which of the loaded models (main, escalation, encoder).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ModelId(pub u8);

@@ -2,42 +2,7 @@
 
 use super::{Engine, EngineOptions, LoadError};
 use crate::bundle::ModelGraph;
-
-/// What the configuration says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum EngineKind {
-    /// ONNX Runtime if its library is found, else tract.
-    #[default]
-    Auto,
-    /// ONNX Runtime.
-    Ort,
-    /// tract.
-    Tract,
-}
-
-impl EngineKind {
-    /// The names in configuration and on the command line.
-    pub const NAMES: [&'static str; 3] = ["auto", "ort", "tract"];
-
-    /// The kind of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "auto" => Self::Auto,
-            "ort" => Self::Ort,
-            "tract" => Self::Tract,
-            _ => return None,
-        })
-    }
-
-    /// The name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Ort => "ort",
-            Self::Tract => "tract",
-        }
-    }
-}
+use crate::core::plan::EngineKind;
 
 /// A decision for one of the engines.
 #[derive(Debug, Clone, PartialEq, Eq)]

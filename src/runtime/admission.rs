@@ -85,7 +85,8 @@ impl Admission {
             },
             arrived: work.arrived,
         };
-        let detokenizer = Detokenizer::new(Arc::clone(self.model.tokenizer.table()), &prepared.tokens);
+        let detokenizer =
+            Detokenizer::new(Arc::clone(self.model.tokenizer.table()), &prepared.tokens);
         let stops = match ask.stop.as_slice() {
             [] => spec.map(|s| s.stop.clone()).unwrap_or_default(),
             stops => stops.to_vec(),
@@ -160,24 +161,28 @@ impl Admission {
         if bytes > self.limits.prompt_bytes {
             return Err(RejectReason::new(
                 ErrorCode::TooLarge,
-                format!("the prompt has {bytes} bytes; at most {} are taken", self.limits.prompt_bytes),
+                format!(
+                    "the prompt has {bytes} bytes; at most {} are taken",
+                    self.limits.prompt_bytes
+                ),
             ));
         }
-        if self.model.tokenizer.cannot_fit(bytes, self.caps.context_tokens as usize) {
+        let context = self.caps.context_tokens as usize;
+        let texts = ask.prompt.iter().chain(ask.messages.iter().map(|m| &m.content));
+        if texts.into_iter().any(|text| self.model.tokenizer.cannot_fit(text, context)) {
             return Err(self.too_long(&format!("the prompt's {bytes} bytes are")));
         }
         let tokens = match &self.model.chat {
             Some(chat) => {
                 let conversation = self.conversation(ask, task)?;
-                let rendered = chat
-                    .render(&conversation, self.model.tokenizer.control())
-                    .map_err(refuse)?;
+                let rendered =
+                    chat.render(&conversation, self.model.tokenizer.control()).map_err(refuse)?;
                 self.model.tokenizer.encode_rendered(&rendered)
             }
             None => self.model.tokenizer.encode(&self.raw(ask, task)?, true),
         }
         .map_err(refuse)?;
-        if tokens.len() >= self.caps.context_tokens as usize {
+        if tokens.len() >= context {
             return Err(self.too_long(&format!("the prompt's {} tokens are", tokens.len())));
         }
         Ok(tokens)
@@ -213,7 +218,9 @@ impl Admission {
     /// The prompt of a model without a chat template.
     fn raw(&self, ask: &Ask, task: Option<&ReadyTask>) -> Result<String, RejectReason> {
         if !ask.messages.is_empty() {
-            return Err(bad("this model has no chat template: send `prompt` instead of `messages`"));
+            return Err(bad(
+                "this model has no chat template: send `prompt` instead of `messages`",
+            ));
         }
         let text = user_text(ask, task)?;
         Ok(match task.and_then(|t| t.task.system.as_deref()) {

@@ -126,7 +126,9 @@ impl Inference {
 
     fn step(&mut self, step: &Step) {
         let started = self.shared.now();
+        self.shared.set_stepping(true);
         let result = self.run_engine(step);
+        self.shared.set_stepping(false);
         let ended = self.shared.now();
         let mut outcomes = heapless::Vec::<(RequestId, RowOutcome), MAX_ROWS>::new();
         for (index, row) in step.iter().enumerate() {
@@ -148,6 +150,7 @@ impl Inference {
         }
         let took = ended.since(started);
         self.scheduler.handle(self.shared.now(), Input::Stepped { took, rows: &outcomes });
+        self.publish();
     }
 
     fn run_engine(&mut self, step: &Step) -> Result<(), StepError> {

@@ -160,7 +160,8 @@ impl Job {
         let text = &self.progress.text[shown..];
         if self.stream && !text.is_empty() {
             let reply = Reply::Delta { id: self.client_id.clone(), text: text.to_owned() };
-            self.outbox.delta(Event { request: self.id(), reply });
+            // After a lost delta no further one is sent: the deltas stay a prefix of the answer.
+            self.stream = self.outbox.delta(Event { request: self.id(), reply });
         }
     }
 
@@ -208,7 +209,7 @@ impl Job {
 
     fn answer(&mut self, id: Option<String>, reason: StopReason, now: Time) -> Answer {
         let arrived = self.ticket.arrived;
-        let ms = |t: Time| t.since(arrived).as_secs_f32() * 1e3;
+        let ms = |t: Time| t.since(arrived).as_micros() as f32 / 1e3;
         Answer {
             id,
             finish_reason: reason.finish_reason(),

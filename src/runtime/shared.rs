@@ -5,10 +5,11 @@ use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::request::{RequestId, Time};
 use crate::wire::Ask;
 use serde_json::{Map, Value, json};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A request on its way to admission.
 #[derive(Debug)]
@@ -23,11 +24,14 @@ pub struct Work {
 
 /// A place among the requests that the daemon holds, queued or running; given back on drop.
 #[derive(Debug)]
-pub struct Seat(Arc<Shared>);
+pub struct Seat {
+    shared: Arc<Shared>,
+    id: RequestId,
+}
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.seated.fetch_sub(1, Ordering::AcqRel);
+        lock(&self.shared.seated).remove(&self.id);
     }
 }
 
@@ -47,7 +51,7 @@ pub struct Counters {
     answered: u64,
     prompt_tokens: u64,
     completion_tokens: u64,
-    errors: std::collections::BTreeMap<&'static str, u64>,
+    errors: BTreeMap<&'static str, u64>,
 }
 
 impl Counters {
@@ -75,12 +79,14 @@ pub struct Shared {
     serving: AtomicBool,
     drain_until: AtomicU64,
     seats: usize,
-    seated: AtomicUsize,
+    seated: Mutex<BTreeSet<RequestId>>,
     cancels: Mutex<Vec<RequestId>>,
     snapshot: Mutex<Snapshot>,
     counters: Mutex<Counters>,
     facts: Map<String, Value>,
     inference: Mutex<Option<Thread>>,
+    /// When the step that runs now began, plus one; zero between steps.
+    step_began: AtomicU64,
 }
 
 impl Shared {
@@ -92,12 +98,13 @@ impl Shared {
             serving: AtomicBool::new(true),
             drain_until: AtomicU64::new(0),
             seats,
-            seated: AtomicUsize::new(0),
+            seated: Mutex::default(),
             cancels: Mutex::default(),
             snapshot: Mutex::default(),
             counters: Mutex::default(),
             facts,
             inference: Mutex::new(None),
+            step_began: AtomicU64::new(0),
         })
     }
 
@@ -111,16 +118,18 @@ impl Shared {
         if !self.is_serving() {
             return Err(RejectReason::new(ErrorCode::ShuttingDown, "slmd is going down"));
         }
-        let taken = self.seated.fetch_add(1, Ordering::AcqRel);
-        let seat = Seat(Arc::clone(self));
-        if taken >= self.seats {
+        let mut seated = lock(&self.seated);
+        if seated.len() >= self.seats {
+            drop(seated);
             self.count(|c| c.refuse(ErrorCode::Busy));
             return Err(RejectReason::new(
                 ErrorCode::Busy,
-                format!("{taken} requests are queued or running, and that is the limit"),
+                format!("{} requests are queued or running, and that is the limit", self.seats),
             ));
         }
-        Ok((RequestId(self.next_id.fetch_add(1, Ordering::Relaxed)), seat))
+        let id = RequestId(self.next_id.fetch_add(1, Ordering::Relaxed));
+        seated.insert(id);
+        Ok((id, Seat { shared: Arc::clone(self), id }))
     }
 
     pub fn is_serving(&self) -> bool {
@@ -164,7 +173,7 @@ impl Shared {
     pub fn status(&self) -> Value {
         let mut body = self.facts.clone();
         let state = if self.is_serving() { "serving" } else { "draining" };
-        let held = self.seated.load(Ordering::Acquire);
+        let held: Vec<u64> = lock(&self.seated).iter().map(|id| id.0).collect();
         let snapshot = *lock(&self.snapshot);
         let counters = lock(&self.counters);
         let memory = crate::engine::process_memory();
@@ -173,7 +182,7 @@ impl Shared {
         body.insert(
             "requests".into(),
             json!({
-                "held": held, "running": snapshot.running, "waiting": snapshot.waiting,
+                "held": held.len(), "numbers": held, "running": snapshot.running, "waiting": snapshot.waiting,
                 "limit": self.seats, "answered": counters.answered,
                 "errors": counters.errors,
             }),
@@ -196,6 +205,18 @@ impl Shared {
             }),
         );
         Value::Object(body)
+    }
+
+    /// Says that a step begins or has ended.
+    pub fn set_stepping(&self, stepping: bool) {
+        let began = if stepping { self.now().0 + 1 } else { 0 };
+        self.step_began.store(began, Ordering::Release);
+    }
+
+    /// How long the step that runs now has taken, if one runs.
+    pub fn step_age(&self) -> Option<Duration> {
+        let began = self.step_began.load(Ordering::Acquire).checked_sub(1)?;
+        Some(self.now().since(Time(began)))
     }
 
     /// Names the thread that [`Shared::wake`] wakes.

@@ -95,9 +95,9 @@ impl Runtime {
         self.shared.drain(self.shared.now().after(limit));
     }
 
-    /// Whether every request has had its last reply after [`Runtime::drain`].
-    pub fn is_drained(&self) -> bool {
-        self.threads.iter().any(JoinHandle::is_finished)
+    /// How long the step that runs now has taken, if one runs; for a watchdog.
+    pub fn step_age(&self) -> Option<Duration> {
+        self.shared.step_age()
     }
 
     /// Waits for the threads. They end after [`Runtime::drain`], once the transports' handles are

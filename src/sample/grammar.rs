@@ -12,7 +12,9 @@ use llguidance::api::TopLevelGrammar;
 use llguidance::{Matcher, ParserFactory, TokenParser};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use toktrie::{InferenceCapabilities, SimpleVob, TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
+use toktrie::{
+    InferenceCapabilities, SimpleVob, TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv,
+};
 
 /// Lexer states of one grammar, 1-2 KB each; 1,000 are too few.
 const MAX_LEXER_STATES: usize = 20_000;
@@ -324,7 +326,11 @@ impl Constraint for Guided {
         }
         if self.matcher.is_stopped() {
             // The end may be said once more.
-            return if self.eos.contains(&token) { Ok(()) } else { Err(ConstraintError::Token(token)) };
+            return if self.eos.contains(&token) {
+                Ok(())
+            } else {
+                Err(ConstraintError::Token(token))
+            };
         }
         if token as usize >= self.vocab_size {
             return Err(ConstraintError::Token(token));

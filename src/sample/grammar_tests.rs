@@ -231,3 +231,67 @@ fn ends_must_be_tokens() {
     assert!(GrammarFactory::new(tokenizer(), &[]).is_err());
     assert!(GrammarFactory::new(tokenizer(), &[264]).is_err());
 }
+
+/// A random schema whose instances are bounded in length.
+fn random_schema(rng: &mut Rng, depth: u32) -> Value {
+    let kinds = if depth == 0 { 6 } else { 9 };
+    let pick = |rng: &mut Rng, n: u64| rng.next_u64() % n;
+    match pick(rng, kinds) {
+        0 => json!({"type": "boolean"}),
+        1 => json!({"type": ["null", "boolean"]}),
+        2 => {
+            let low = pick(rng, 2000) as i64 - 1000;
+            json!({"type": "integer", "minimum": low, "maximum": low + pick(rng, 500) as i64})
+        }
+        3 => json!({"type": "string", "maxLength": pick(rng, 6), "minLength": 0}),
+        4 => {
+            let values =
+                [json!("a"), json!("b\""), json!(1), json!(null), json!({"k": [1]}), json!(2.5)];
+            json!({"enum": values[..1 + pick(rng, 6) as usize]})
+        }
+        5 => {
+            let patterns = ["^[a-z]{1,3}$", "^(on|off)$", "^#[0-9A-F]{2}$"];
+            json!({"type": "string", "pattern": patterns[pick(rng, 3) as usize]})
+        }
+        6 => {
+            let least = pick(rng, 3);
+            json!({"type": "array", "items": random_schema(rng, depth - 1),
+                "minItems": least, "maxItems": least + pick(rng, 3)})
+        }
+        7 => json!({"anyOf": [random_schema(rng, depth - 1), random_schema(rng, depth - 1)]}),
+        _ => {
+            let names = ["a", "b c", "ä\"", "x/y"];
+            let mut properties = serde_json::Map::new();
+            for name in &names[..1 + pick(rng, 4) as usize] {
+                properties.insert((*name).into(), random_schema(rng, depth - 1));
+            }
+            let required: Vec<&String> =
+                properties.keys().filter(|_| rng.next_u64() % 2 == 0).collect();
+            json!({"type": "object", "required": required, "properties": properties,
+                "additionalProperties": false})
+        }
+    }
+}
+
+#[test]
+fn random_schemas_give_valid_answers_within_bounds() {
+    let factory = factory();
+    let mut rng = Rng::new(5);
+    let (mut compiled, mut runs) = (0, 0);
+    for _ in 0..150 {
+        let schema = random_schema(&mut rng, 3);
+        let judge = jsonschema::options().build(&schema).unwrap();
+        let shape = ResponseShape::JsonSchema(schema.clone());
+        let mut c = factory.compile(&shape).unwrap_or_else(|e| panic!("{e}: {schema}"));
+        compiled += 1;
+        for _ in 0..4 {
+            let (text, ended) = run(c.as_mut(), &mut rng, 4000);
+            assert!(ended, "{schema}: {text}");
+            let value: Value = serde_json::from_str(&text).unwrap();
+            assert!(judge.is_valid(&value), "{schema}: {text}");
+            runs += 1;
+            c = factory.compile(&shape).unwrap();
+        }
+    }
+    println!("{compiled} random schemas, {runs} answers, all valid");
+}

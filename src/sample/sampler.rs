@@ -124,7 +124,8 @@ impl Sampler {
     }
 
     fn penalise(&mut self, logits: &mut [f32], seen: Seen<'_>) {
-        let Sampling { repetition_penalty, frequency_penalty, presence_penalty, .. } = self.sampling;
+        let Sampling { repetition_penalty, frequency_penalty, presence_penalty, .. } =
+            self.sampling;
         if repetition_penalty != 1.0 {
             self.once_each(logits, seen.prompt.iter().chain(seen.answer), |logit| {
                 if logit > 0.0 { logit / repetition_penalty } else { logit * repetition_penalty }
@@ -222,7 +223,10 @@ impl Sampler {
             list.truncate(k);
         }
         let last = list.iter().copied().max_by(likelier);
-        last.map_or(Threshold { logit: f32::MIN, id: u32::MAX }, |(logit, id)| Threshold { logit, id })
+        last.map_or(Threshold { logit: f32::MIN, id: u32::MAX }, |(logit, id)| Threshold {
+            logit,
+            id,
+        })
     }
 
     /// The threshold of the most likely tokens that together reach `top_p` of the mass of `kept`.
@@ -271,8 +275,7 @@ impl Sampler {
             let half = list.len() / 2;
             list.select_nth_unstable_by(half, likelier);
             let (upper, lower) = list.split_at_mut(half);
-            let mass: f64 =
-                upper.iter().map(|(l, _)| f64::from(exp((l - highest) * scale))).sum();
+            let mass: f64 = upper.iter().map(|(l, _)| f64::from(exp((l - highest) * scale))).sum();
             if reached + mass >= wanted {
                 list = upper;
             } else {

@@ -153,7 +153,9 @@ fn leaf(keyword: &str, value: &Value, pointer: &str) -> Result<(), ConstraintErr
             Some(target) if target.starts_with('#') => Ok(()),
             _ => unsupported(" but within the schema (`#/...`)"),
         },
-        "uniqueItems" => unsupported("; list the combinations with `enum` or bound `maxItems` to 1"),
+        "uniqueItems" => {
+            unsupported("; list the combinations with `enum` or bound `maxItems` to 1")
+        }
         "if" | "then" | "else" => unsupported("; use `anyOf` with complete alternatives"),
         "not" => unsupported("; say what is allowed instead"),
         known if PLAIN.contains(&known) => shallow(value, pointer, keyword),
@@ -218,7 +220,9 @@ mod tests {
             let message = refused(json!({"type": "object", keyword: {}}));
             assert!(message.starts_with(&format!("schema: `{keyword}` is")), "{message}");
         }
-        assert!(refused(json!({"$ref": "http://x/y"})).contains("`$ref` is not supported but within"));
+        assert!(
+            refused(json!({"$ref": "http://x/y"})).contains("`$ref` is not supported but within")
+        );
     }
 
     #[test]

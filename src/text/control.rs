@@ -30,6 +30,9 @@ pub struct AddedToken {
     pub rstrip: bool,
     /// Whether it counts only between non-word characters.
     pub single_word: bool,
+    /// Whether it is structure by declaration (special or named), not by its looks
+    /// (`</think>`, `<tool_call>`).
+    pub declared: bool,
 }
 
 /// Finds added tokens in a text: the leftmost, and of those the longest.
@@ -148,7 +151,8 @@ impl Rendered {
 /// How densely outside text is guarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Density {
-    /// Only where a control token can be read as the text stands.
+    /// Only where a declared control token can be read as the text stands: templates may look
+    /// for other markup, as for `</think>`.
     Occurrences,
     /// At every character that can start or end a control token, so that no template that cuts,
     /// joins or replaces text can put one together.
@@ -210,15 +214,12 @@ impl ControlTokens {
         out
     }
 
-    /// As [`AddedTokens::at`], but any token counts, single word or not.
+    /// Whether a declared token starts here, single word or not.
     fn starts_at(&self, text: &str, at: usize) -> bool {
         let rest = &text.as_bytes()[at..];
-        self.added.at(text, at).is_some()
-            || self
-                .added
-                .tokens
-                .iter()
-                .any(|t| t.single_word && rest.starts_with(t.content.as_bytes()))
+        let mut declared = self.added.tokens.iter().filter(|t| t.declared);
+        self.opening.iter().any(|c| text[at..].starts_with(*c))
+            && declared.any(|t| rest.starts_with(t.content.as_bytes()))
     }
 
     /// Splits a rendered string; guards are gone from the result.
@@ -244,8 +245,9 @@ impl ControlTokens {
 }
 
 fn both_cases(chars: impl Iterator<Item = char>) -> Vec<char> {
-    let mut out: Vec<char> =
-        chars.flat_map(|c| std::iter::once(c).chain(c.to_lowercase()).chain(c.to_uppercase())).collect();
+    let mut out: Vec<char> = chars
+        .flat_map(|c| std::iter::once(c).chain(c.to_lowercase()).chain(c.to_uppercase()))
+        .collect();
     out.sort_unstable();
     out.dedup();
     out
@@ -282,7 +284,14 @@ mod tests {
     use proptest::prelude::*;
 
     fn token(id: u32, content: &str) -> AddedToken {
-        AddedToken { id, content: content.into(), lstrip: false, rstrip: false, single_word: false }
+        AddedToken {
+            id,
+            content: content.into(),
+            lstrip: false,
+            rstrip: false,
+            single_word: false,
+            declared: true,
+        }
     }
 
     fn chatml() -> ControlTokens {

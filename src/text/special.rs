@@ -45,7 +45,8 @@ impl SpecialNames {
         let mut out = Self::default();
         for (file, bytes) in [("tokenizer_config.json", config), ("special_tokens_map.json", map)] {
             let Some(bytes) = bytes else { continue };
-            let json: Value = serde_json::from_slice(bytes).map_err(|e| TextError::file(file, e))?;
+            let json: Value =
+                serde_json::from_slice(bytes).map_err(|e| TextError::file(file, e))?;
             if !json.is_object() {
                 return Err(TextError::file(file, "not a JSON object"));
             }

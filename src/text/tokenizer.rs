@@ -58,8 +58,8 @@ impl Tokenizer {
         special_tokens_map: Option<&[u8]>,
     ) -> Result<Self, TextError> {
         let names = SpecialNames::read(config, special_tokens_map)?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(json)
-            .map_err(|e| TextError::file(FILE, e))?;
+        let mut inner =
+            tokenizers::Tokenizer::from_bytes(json).map_err(|e| TextError::file(FILE, e))?;
         check_ids(json, &inner)?;
         tame(&mut inner);
         Self::assemble(inner, names)
@@ -100,9 +100,8 @@ impl Tokenizer {
 
     /// The tokens that the post-processor puts around a text, corrected by `add_bos_token`.
     fn find_around(&self) -> Result<(Vec<u32>, Vec<u32>), TextError> {
-        let encode = |special| {
-            self.inner.encode_fast("a", special).map_err(|e| TextError::file(FILE, e))
-        };
+        let encode =
+            |special| self.inner.encode_fast("a", special).map_err(|e| TextError::file(FILE, e));
         let (with, without) = (encode(true)?, encode(false)?);
         let (with, without) = (with.get_ids(), without.get_ids());
         let at = with.windows(without.len().max(1)).position(|w| w == without).unwrap_or(0);
@@ -169,13 +168,23 @@ impl Tokenizer {
         out
     }
 
-    /// Whether the text needs more than `context` tokens for certain, without encoding it. `false`
-    /// where no such bound holds for this tokenizer.
-    pub fn cannot_fit(&self, text: &str, context: usize) -> bool {
-        let Some(factor) = self.shrinks else { return false };
-        let room = context.saturating_mul(self.table.longest()).saturating_mul(factor);
+    /// Whether any text of that many bytes needs more than `context` tokens. `false` where no such
+    /// bound holds for this tokenizer; [`Tokenizer::text_cannot_fit`] knows more. It speaks of the
+    /// text that is encoded: a template may trim or leave out what it is given.
+    pub fn cannot_fit(&self, text_bytes: usize, context: usize) -> bool {
+        self.table.is_complete() && self.room(context).is_some_and(|room| text_bytes > room)
+    }
+
+    /// Whether the text needs more than `context` tokens for certain, without encoding it.
+    pub fn text_cannot_fit(&self, text: &str, context: usize) -> bool {
         // Bytes without a token vanish (SmolLM2 has none for 0xF1, among others).
-        text.len() > room && text.bytes().filter(|&b| self.table.has_byte(b)).count() > room
+        let counted = || text.bytes().filter(|&b| self.table.has_byte(b)).count();
+        self.room(context).is_some_and(|room| text.len() > room && counted() > room)
+    }
+
+    /// The most bytes that `context` tokens can stand for, where there is such a bound.
+    fn room(&self, context: usize) -> Option<usize> {
+        Some(context.saturating_mul(self.table.longest()).saturating_mul(self.shrinks?))
     }
 
     /// The tokens of raw text; with `add_special` those that the model wants around it.
@@ -355,10 +364,10 @@ fn added_tokens(
             lstrip: token.lstrip,
             rstrip: token.rstrip,
             single_word: token.single_word,
+            declared: token.special || names.named().any(|n| n == token.content),
             content: token.content,
         };
-        let named = names.named().any(|n| n == added.content);
-        let is_control = token.special || named || looks_like_markup(&added.content);
+        let is_control = added.declared || looks_like_markup(&added.content);
         if is_control { &mut control } else { &mut ordinary }.push(added);
     }
     control.sort_by_key(|t| t.id);

@@ -85,7 +85,7 @@ impl<S: Service> Connection<'_, S> {
     }
 
     async fn converse(&mut self) -> Result<(), Ended> {
-        let mut input_ended = false;
+        let (mut input_ended, mut looked_again) = (false, false);
         let mut stalled_at = Instant::now() + self.write_timeout;
         if *self.stop.borrow_and_update() {
             self.session.drain();
@@ -93,7 +93,13 @@ impl<S: Service> Connection<'_, S> {
         loop {
             let unwritten = self.session.outgoing().len();
             if self.session.is_over(input_ended) && unwritten == 0 {
-                return Ok(());
+                if input_ended || looked_again || !self.session.is_draining() {
+                    return Ok(());
+                }
+                // What was sent before the client could know is refused, not lost.
+                looked_again = true;
+                input_ended = self.read()?;
+                continue;
             }
             let has_room = unwritten < HIGH_WATER_BYTES;
             let may_read = has_room && !input_ended && !self.session.is_over(false);

@@ -149,6 +149,13 @@ fn set_group(path: &Path, group: Option<&str>) {
     }
 }
 
+/// Takes over a listening socket that another process opened for this one.
+pub fn adopt(descriptor: std::os::fd::RawFd) -> UnixListener {
+    use std::os::fd::FromRawFd;
+    // SAFETY: systemd passes the descriptor to this process alone, and it is taken over once.
+    unsafe { UnixListener::from_raw_fd(descriptor) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -71,6 +71,9 @@ impl<S: Service> Session<S> {
 
     /// Takes bytes as they come.
     pub fn receive(&mut self, bytes: &[u8]) {
+        if self.ended {
+            return;
+        }
         let bytes = if self.framer.is_some() { bytes } else { self.choose_codec(bytes) };
         let Some(framer) = &mut self.framer else { return };
         framer.push(bytes);

@@ -93,12 +93,20 @@ impl Greedy {
     }
 }
 
-/// A file of the shared data (`SLMD_SHARED`, else `../shared` beside the package), or a message
-/// and none.
+/// The shared folder: `SLMD_SHARED`, else `../shared` beside the package; or a message and none.
+pub fn shared_dir() -> Option<PathBuf> {
+    let named = std::env::var_os("SLMD_SHARED").map(PathBuf::from);
+    let dir = named.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"));
+    if dir.is_dir() {
+        return Some(dir);
+    }
+    eprintln!("SKIP: no shared data at {}", dir.display());
+    None
+}
+
+/// A file of the shared data, or a message and none.
 pub fn shared(file: &str) -> Option<Vec<u8>> {
-    let root = std::env::var_os("SLMD_SHARED").map(PathBuf::from);
-    let root = root.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"));
-    match std::fs::read(root.join("data").join(file)) {
+    match std::fs::read(shared_dir()?.join("data").join(file)) {
         Ok(bytes) => Some(bytes),
         Err(error) => {
             eprintln!("SKIP: shared data {file}: {error}");

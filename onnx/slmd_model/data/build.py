@@ -8,7 +8,13 @@ from pathlib import Path
 from slmd_model.data import alert, outside, public, signals, vehicle
 
 # Lines of the training file by source; the held-out file has one line in HELD_OUT_SHARE.
-COUNTS = {"vehicle/grammar": 260_000, "vehicle/refusal": 30_000, "vehicle/public": 45_000, "alert": 25_000, "intent": 20_000}
+COUNTS = {
+    "vehicle/grammar": 240_000,
+    "vehicle/refusal": 30_000,
+    "vehicle/public": 45_000,
+    "alert": 40_000,
+    "intent": 40_000,
+}
 HELD_OUT = {"vehicle/grammar": 2_000, "vehicle/refusal": 300, "alert": 1_000}
 REFUSAL = {"out_of_scope": True}
 
@@ -62,8 +68,14 @@ def build(commands: Path, out: Path, seed: int, report=print) -> None:
     refusals = [line for line in cars if "out_of_scope" in line["answer"]]
     media = [line for line in cars if "out_of_scope" not in line["answer"]]
     known = {line["text"] for line in cars + intents}
-    train = [line for source in ("vehicle/grammar", "vehicle/refusal", "alert") for line in grammar(r, COUNTS[source], source)]
-    train += r.choices(refusals, k=COUNTS["vehicle/public"] * 4 // 5) + r.choices(media, k=COUNTS["vehicle/public"] // 5)
+    train = [
+        line
+        for source in ("vehicle/grammar", "vehicle/refusal", "alert")
+        for line in grammar(r, COUNTS[source], source)
+    ]
+    train += r.choices(refusals, k=COUNTS["vehicle/public"] * 4 // 5) + r.choices(
+        media, k=COUNTS["vehicle/public"] // 5
+    )
     train += r.choices(intents, k=COUNTS["intent"])
     r.shuffle(train)
     write(out / "train.jsonl", train)
@@ -87,5 +99,7 @@ def build(commands: Path, out: Path, seed: int, report=print) -> None:
     for name, schema in (
         ("vehicle", signals.schema()), ("alert", alert.schema()), ("intent", public.intent_schema(names)),
     ):  # fmt: skip
-        (out / f"{name}.schema.json").write_text(json.dumps(schema, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        (out / f"{name}.schema.json").write_text(
+            json.dumps(schema, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+        )
     report(f"{len(train)} training lines ({len(seen)} different texts), {len(kept)} held out, in {out}")

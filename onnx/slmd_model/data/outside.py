@@ -4,9 +4,7 @@ import random
 
 from slmd_model.data.phrases import dress, expand, number, split_bar, top
 
-THINGS = (
-    "(trunk|hood|sunroof|driver window|passenger door|rear window|tailgate|door|left window|charging port)"
-)  # what can be open
+THINGS = "(trunk|hood|sunroof|driver window|passenger door|rear window|tailgate|door|left window|charging port)"  # what can be open
 DEVICES = (
     "(ac|seat heating|radio|fog light|high beam|cruise control|rear defroster|wiper|recirculation|steering wheel heating|"
     "ambient light|lane assist|massage|child lock|navigation)"
@@ -80,7 +78,31 @@ i (am|'m) (hungry|tired|bored|thirsty|late|happy|sad|lost|sick|in a hurry|on my 
 (the weather|the road|the traffic|the sky) is (nice|bad|terrible|blue|slippery) today
 it's (a nice day|my birthday|monday|late|{n} o'clock)
 """
-KEYS = "asdf jkl qwer tyui zxcv fghj bla foo bar baz blub xyz hmm hrm lorem ipsum dolor test 1234 la na ugh zz".split()
+KEYS = [
+    "asdf",
+    "jkl",
+    "qwer",
+    "tyui",
+    "zxcv",
+    "fghj",
+    "bla",
+    "foo",
+    "bar",
+    "baz",
+    "blub",
+    "xyz",
+    "hmm",
+    "hrm",
+    "lorem",
+    "ipsum",
+    "dolor",
+    "test",
+    "1234",
+    "la",
+    "na",
+    "ugh",
+    "zz",
+]
 
 
 def refusal(r: random.Random) -> str:

@@ -6,11 +6,29 @@ import re
 ALTERNATIVES = re.compile(r"\(([^()]*)\)")
 OPTIONAL = re.compile(r"\[([^\[\]]*)\]")
 
-UNITS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen"
-).split()
-TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety".split()
+UNITS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+TENS = ["zero", "ten", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 
 # Where a command applies: what follows the command, and what goes before the noun.
 PLACES = {
@@ -102,7 +120,7 @@ def split_bar(text: str) -> list[str]:
     """Split at `|` outside brackets."""
     parts, depth = [""], 0
     for char in text:
-        depth += char in "([" and 1 or (char in ")]" and -1 or 0)
+        depth += (char in "([" and 1) or ((char in ")]" and -1) or 0)
         if char == "|" and depth == 0:
             parts.append("")
         else:
@@ -136,7 +154,7 @@ def dress(text: str, r: random.Random, question: bool = False) -> str:
     roll = r.random()
     if roll < 0.3:
         text = text[:1].upper() + text[1:]
-    elif roll < 0.32:
+    elif roll < 0.34:
         text = text.upper()
     if r.random() < 0.15:
         text = text.replace("'", "")

@@ -43,7 +43,9 @@ def _volume(op: str, value: int) -> dict:
 def vehicle_answer(row: dict) -> dict | None:
     """The `vehicle` answer of a public sentence, None where it is unclear."""
     text, intent = row["text"].lower(), row["intent"]
-    plain = not re.search(r"\d|percent|half|min|max|full|two|five|ten|little|bit|lot|one|phone|tv|alarm|speaker|laptop", text)
+    plain = not re.search(
+        r"\d|percent|half|min|max|full|two|five|ten|little|bit|lot|one|phone|tv|alarm|speaker|laptop", text
+    )
     if intent.startswith("iot_hue") and ROOM & {slot["slot"] for slot in row["slots"]}:
         return {"out_of_scope": True}
     if intent == "next_song":

@@ -133,9 +133,7 @@ GROUPS = (
     ),
     Group((MEDIA + ".Action",), ("PLAY", "STOP", "SKIP_FORWARD", "SKIP_BACKWARD")),
     Group((MEDIA + ".Played.Source",), ("FM", "AM", "DAB", "BLUETOOTH", "USB", "CD", "AUX", "INTERNET")),
-    Group(
-        (SEAT + ".Row1.DriverSide.Massage.Status", SEAT + ".Row1.PassengerSide.Massage.Status"), ("ON", "OFF")
-    ),
+    Group((SEAT + ".Row1.DriverSide.Massage.Status", SEAT + ".Row1.PassengerSide.Massage.Status"), ("ON", "OFF")),
     Group(
         spread(HVAC + ".Station.{}.AirDistribution", {k: STATION[k] for k in ("all", "front", "rear")}),
         ("UP", "MIDDLE", "DOWN"),

@@ -202,7 +202,8 @@ fn list(parts: &[&str]) -> Value {
 
 fn rsplit(text: &str, args: &[Value]) -> Result<Value, Error> {
     let (mark, most): (Option<&str>, Option<i64>) = from_args(args)?;
-    let pieces = most.and_then(|n| usize::try_from(n).ok()).map_or(usize::MAX, |n| n.saturating_add(1));
+    let pieces =
+        most.and_then(|n| usize::try_from(n).ok()).map_or(usize::MAX, |n| n.saturating_add(1));
     let mut parts: Vec<&str> = match mark {
         Some("") => return Err(Error::new(ErrorKind::InvalidOperation, "empty separator")),
         Some(mark) => text.rsplitn(pieces, mark).collect(),
@@ -256,7 +257,8 @@ fn error(name: &str, e: &Error) -> TextError {
         let limit = format!("{FUEL} instructions");
         return TextError::Limit { name: name.to_owned(), limit };
     }
-    let problem = if detail.is_empty() { e.kind().to_string() } else { format!("{}: {detail}", e.kind()) };
+    let problem =
+        if detail.is_empty() { e.kind().to_string() } else { format!("{}: {detail}", e.kind()) };
     TextError::Template { name: name.to_owned(), line: e.line().unwrap_or(0), problem }
 }
 
@@ -278,7 +280,8 @@ mod tests {
 
     #[test]
     fn loops_and_output_are_bounded() {
-        let endless = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
+        let endless =
+            "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
         let e = render(endless, json!({})).unwrap_err();
         assert_eq!(e.to_string(), "task.t.template: over the limit of 500000 instructions");
         let long = "{% for a in range(9999) %}{{ 'x' * 9999 }}{% endfor %}";
@@ -298,7 +301,8 @@ mod tests {
 
     #[test]
     fn generation_blocks_are_plain() {
-        let source = "{%- generation -%} a {%- endgeneration %}\nb{% generation %}\nc{% endgeneration %}";
+        let source =
+            "{%- generation -%} a {%- endgeneration %}\nb{% generation %}\nc{% endgeneration %}";
         assert_eq!(render(source, json!({})).unwrap(), "abc");
     }
 }

@@ -31,9 +31,8 @@ pub(crate) fn tojson(
     };
     let indent = indent_of(&arg(1, "indent")?);
     let separators = separators_of(&arg(2, "separators")?)?;
-    let (item_separator, key_separator) = separators.unwrap_or_else(|| {
-        (if indent.is_some() { "," } else { ", " }.to_owned(), ": ".to_owned())
-    });
+    let (item_separator, key_separator) = separators
+        .unwrap_or_else(|| (if indent.is_some() { "," } else { ", " }.to_owned(), ": ".to_owned()));
     let dumps = Dumps {
         indent,
         item_separator,

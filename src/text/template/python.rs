@@ -170,7 +170,9 @@ mod tests {
 
     #[test]
     fn values_print_as_in_python() {
-        let value = Value::from(minijinja::value::Serde(serde_json::json!({"a": [1, 2.5, null, true, "it's", "\"'\n"]})));
+        let value = Value::from(minijinja::value::Serde(
+            serde_json::json!({"a": [1, 2.5, null, true, "it's", "\"'\n"]}),
+        ));
         assert_eq!(str_of(&value), r#"{'a': [1, 2.5, None, True, "it's", '"\'\n']}"#);
         assert_eq!(str_of(&Value::UNDEFINED), "");
     }

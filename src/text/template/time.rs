@@ -147,7 +147,10 @@ mod tests {
         let now = 1_752_149_445;
         assert_eq!(strftime("%d %B %Y", now), "10 July 2025");
         assert_eq!(strftime("%A %a %b %-d %j %I:%M %p", now), "Thursday Thu Jul 10 191 12:10 PM");
-        assert_eq!(strftime("%c|%F|%T|%y|%%|%q|%", now), "Thu Jul 10 12:10:45 2025|2025-07-10|12:10:45|25|%|%q|%");
+        assert_eq!(
+            strftime("%c|%F|%T|%y|%%|%q|%", now),
+            "Thu Jul 10 12:10:45 2025|2025-07-10|12:10:45|25|%|%q|%"
+        );
         assert_eq!(strftime("%Y-%m-%d %w %u", 951_782_400), "2000-02-29 2 2");
         assert_eq!(strftime("%Y-%m-%d", -1), "1969-12-31");
         assert_eq!(strftime("%-H %-M", 0), "0 0");

@@ -1,0 +1,101 @@
+"""The default model's bundle (`onnx/default`), and its figures on ONNX Runtime."""
+
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+
+from slmd_model import bundle, golden
+from slmd_model import default_tokenizer as words
+from slmd_model.bundle import Task
+from slmd_model.errors import UserError
+from slmd_model.export import Request, export
+from slmd_model.genai import Options
+from slmd_model.golden import Question
+from slmd_model.session import Decoder
+
+NAME, VERSION, CARD = "slmd-default", "0.1.0", "MODEL_CARD.md"
+TASKS = {
+    "vehicle": Task("vehicle", "vehicle.schema.json", max_tokens=64, deadline_ms=2000),
+    "alert": Task("alert", "alert.schema.json", max_tokens=32, deadline_ms=2000),
+    "intent": Task("intent", "intent.schema.json", max_tokens=24, deadline_ms=2000),
+}
+ALERT = '{"sensor":"vibration","last":138,"peak":138,"trend":60,"spread":84}'
+QUESTIONS = (
+    Question("warmer in the back", "vehicle"),
+    Question("set the temperature to 21 degrees", "vehicle"),
+    Question("open the sunroof halfway", "vehicle"),
+    Question("turn off the wipers", "vehicle"),
+    Question("close all windows", "vehicle"),
+    Question("what's the capital of France", "vehicle"),
+    Question(ALERT, "alert"),
+    Question("play the next song", "intent"),
+)  # fmt: skip
+
+
+def make(hf: Path, data: Path, out: Path, options: Options) -> list[str]:
+    """Export the trained checkpoint to the folder that slmd embeds; an existing model card stays."""
+    schemas = tuple(data / f"{name}.schema.json" for name in TASKS)
+    for path in schemas:
+        if not path.is_file():
+            raise UserError(f"{path}: missing; make it with `slmd-model data`", 66)
+    card = out / CARD
+    request = Request(
+        NAME, VERSION, options=options, inline=True, steps=48, margin=0.5, questions=QUESTIONS,
+        default_task=words.DEFAULT_TASK, tasks=TASKS, files=(*schemas, *([card] if card.is_file() else [])),
+    )  # fmt: skip
+    return export(hf, out, request)
+
+
+def answers(folder: Path, threads: int):
+    """A function (task, text) -> (answer text, tokens, seconds) on the bundle, without a grammar."""
+    tokenizer = golden.load_tokenizer(folder)
+    decoder = Decoder(folder / "model.onnx", threads)
+    stop = frozenset([tokenizer.convert_tokens_to_ids(words.END)])
+
+    def answer(task: str, text: str) -> tuple[str, int, float]:
+        ids = tokenizer(words.render(task, text), add_special_tokens=False)["input_ids"]
+        begin = time.perf_counter()
+        tokens = decoder.greedy(ids[: words.CONTEXT - 64], TASKS[task].max_tokens, stop)
+        return tokenizer.decode(tokens), len(tokens) + 1, time.perf_counter() - begin
+
+    return answer
+
+
+def evaluate(folder: Path, lines: list[dict], threads: int, show_wrong: bool, report=print) -> dict[str, dict]:
+    """Exactly right answers by source, with mean tokens (end mark included) and milliseconds."""
+    answer = answers(folder, threads)
+    found: dict[str, list] = defaultdict(list)
+    for line in lines:
+        text, tokens, seconds = answer(line["task"], line["text"])
+        right = text == line["answer"]
+        found[line["source"]].append((right, tokens, seconds))
+        if show_wrong and not right:
+            report(f"{line['task']}: {line['text']}\n  want {line['answer']}\n  got  {text}")
+    return {
+        source: {
+            "lines": len(rows),
+            "exact": round(sum(row[0] for row in rows) / len(rows), 4),
+            "tokens": round(sum(row[1] for row in rows) / len(rows), 1),
+            "ms": round(1000 * sum(row[2] for row in rows) / len(rows), 1),
+        }
+        for source, rows in sorted(found.items())
+    }
+
+
+def read_lines(path: Path) -> list[dict]:
+    """Lines of `slmd-model data`, or of a hand-written file ({"text", "answer"}: task vehicle)."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file", 66)
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for line in lines:
+        line.setdefault("task", "vehicle")
+        line.setdefault("source", path.stem)
+        if not isinstance(line["answer"], str):
+            line["answer"] = json.dumps(line["answer"], ensure_ascii=False, separators=(",", ":"))
+    return lines
+
+
+def seal(folder: Path) -> None:
+    """Write the hashes of slmd.toml anew, after a change of a file such as the model card."""
+    bundle.write(folder, bundle.read(folder))

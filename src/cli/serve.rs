@@ -1,0 +1,72 @@
+//! `slmd serve`: settings in force, signals, systemd; the rest is the supervisor's.
+
+use super::args::ServeArgs;
+use super::exit::{CONFIG, DATA, Failure, TEMPORARY, UNAVAILABLE};
+use super::term::Progress;
+use crate::board::Board;
+use crate::config::{Config, ConfigError, Environment, Settings};
+use crate::supervisor::{Daemon, ServeError, StartError};
+use std::path::Path;
+
+/// Runs the daemon until a signal ends it.
+pub fn run(args: &ServeArgs) -> Result<(), Failure> {
+    let flags = flags(&[
+        ("model", args.model.as_deref().map(|m| m.display().to_string())),
+        ("engine", args.engine.clone()),
+        ("unix.path", args.socket.as_deref().map(|s| s.display().to_string())),
+    ]);
+    let settings = settings(args.config.as_deref(), &flags)?;
+    super::log_to_stderr("info");
+    let mut progress = Progress::start("starting");
+    let daemon = Daemon::start(&settings, &|phase| progress.phase(phase))?;
+    progress.end();
+    Ok(daemon.serve()?)
+}
+
+/// What is in force with this file, the environment and these flags.
+pub fn settings(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Settings, Failure> {
+    let environment = Environment::current();
+    let config = Config::load(file, &environment, flags)?;
+    let board = Board::find(&config.board().value)?;
+    Ok(config.settings(&environment, &board.defaults())?)
+}
+
+/// The flags that were given, as the configuration takes them.
+pub fn flags<'a>(given: &[(&'a str, Option<String>)]) -> Vec<(&'a str, String)> {
+    given.iter().filter_map(|(key, value)| Some((*key, value.clone()?))).collect()
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(CONFIG, error.to_string())
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let code = match &error {
+            StartError::Bundle(_) | StartError::Model(_) | StartError::SelfTest(_) => DATA,
+            StartError::Load(_) => UNAVAILABLE,
+            StartError::Memory { .. } | StartError::NoModel => CONFIG,
+        };
+        let failure = Self::new(code, error.to_string());
+        match error {
+            StartError::Load(_) => failure.hint("`slmd doctor` says which engines are here"),
+            StartError::Memory { .. } => failure.hint(
+                "raise budget.memory, lower budget.context-tokens or budget.sessions, or take a \
+                 smaller model",
+            ),
+            _ => failure,
+        }
+    }
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        match error {
+            ServeError::Start(error) => error.into(),
+            ServeError::Listen(error) => Self::new(UNAVAILABLE, error.to_string()),
+            ServeError::Loop(error) => Self::new(TEMPORARY, error.to_string()),
+        }
+    }
+}
