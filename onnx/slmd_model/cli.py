@@ -20,9 +20,9 @@ examples:
 
 the default model, from nothing:
   slmd-model data --commands ../shared/data/commands run/data
-  slmd-model train run/data run --steps 4500
-  slmd-model export-default run/hf run/data onnx/default
-  slmd-model evaluate onnx/default run/data/heldout.jsonl onnx/tests/vehicle_handwritten.jsonl
+  slmd-model train run/data run --steps 3700
+  slmd-model export-default run/hf run/data onnx/default --mixed last_matmul:int8
+  slmd-model evaluate onnx/default run/data/heldout.jsonl onnx/tests/vehicle_handwritten*.jsonl
 
 Weights and data are never downloaded; checkpoints are folders on this disk.
 """
@@ -149,7 +149,7 @@ def add_train(commands) -> None:
     )
     p.add_argument("data", type=Path, metavar="DATA_DIR")
     p.add_argument("out", type=Path, metavar="RUN_DIR")
-    p.add_argument("--steps", type=int, default=4500)
+    p.add_argument("--steps", type=int, default=3700)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
     p.set_defaults(run=run_train)
