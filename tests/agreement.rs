@@ -21,13 +21,12 @@ struct Distance {
     mean_kl: f64,
     clear: usize,
     clear_equal: usize,
-    positions: usize,
 }
 
 impl Distance {
     /// Of `ours` from `theirs`, where a margin of `truth` says which positions are clear.
     fn between(ours: &[Vec<f32>], theirs: &[Vec<f32>], truth: &[Vec<f32>]) -> Self {
-        let mut distance = Self { positions: ours.len(), ..Self::default() };
+        let mut distance = Self::default();
         for ((a, b), t) in ours.iter().zip(theirs).zip(truth) {
             distance.largest = distance.largest.max(largest_difference(a, b));
             distance.mean_kl += kl(b, a) / ours.len() as f64;

@@ -266,7 +266,7 @@ fn random_schema(rng: &mut Rng, depth: u32) -> Value {
                 properties.insert((*name).into(), random_schema(rng, depth - 1));
             }
             let required: Vec<&String> =
-                properties.keys().filter(|_| rng.next_u64() % 2 == 0).collect();
+                properties.keys().filter(|_| rng.next_u64().is_multiple_of(2)).collect();
             json!({"type": "object", "required": required, "properties": properties,
                 "additionalProperties": false})
         }
