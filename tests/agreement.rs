@@ -66,7 +66,10 @@ fn forced(engine: &mut dyn Engine, tokens: &[u32]) -> Vec<Vec<f32>> {
     (half..tokens.len()).map(|i| feed(engine, 0, i as u32, &tokens[i..=i])).collect()
 }
 
-fn both(model: &str, tokens: &[u32]) -> Option<(Vec<Vec<f32>>, Vec<Vec<f32>>)> {
+/// Logits, `[positions][vocab_size]`.
+type Logits = Vec<Vec<f32>>;
+
+fn both(model: &str, tokens: &[u32]) -> Option<(Logits, Logits)> {
     let graph = common::graph(model)?;
     let options = EngineOptions { threads: 2, slots: 1, context_tokens: 128, max_chunk: 64 };
     let mut ort = OrtEngine::load(&graph, &options).expect("ONNX Runtime loads it");

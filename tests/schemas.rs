@@ -1,4 +1,5 @@
 //! The official JSON Schema test suite: an invalid instance is never accepted.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use serde_json::Value;
 use slmd::sample::{GrammarFactory, ResponseShape};
