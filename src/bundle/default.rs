@@ -10,6 +10,7 @@ macro_rules! embed {
 
 /// Every file of `onnx/default/`.
 pub const FILES: &[EmbeddedFile] = embed![
+    "MODEL_CARD.md",
     "alert.schema.json",
     "genai_config.json",
     "generation_config.json",
