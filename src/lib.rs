@@ -35,3 +35,8 @@ pub mod supervisor;
 pub mod text;
 pub mod transport;
 pub mod wire;
+
+/// The README's examples, compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

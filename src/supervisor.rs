@@ -4,7 +4,7 @@
 //! the rest is told `shutting_down`; a second signal ends the wait.
 
 use crate::bundle::{Bundle, BundleError, KvUpdate, Task};
-use crate::config::{Settings, format_bytes};
+use crate::config::{Origin, Settings, format_bytes};
 use crate::core::plan::EngineKind;
 use crate::engine::choice::{self, Choice};
 use crate::engine::{EngineOptions, LoadError, StepError, process_memory};
@@ -29,8 +29,11 @@ pub struct Plan {
     pub variant: Option<String>,
     /// Which engine.
     pub engine: EngineKind,
-    /// How the engine is loaded; `context_tokens` is lowered to what the model was made for.
+    /// How the engine is loaded.
     pub options: EngineOptions,
+    /// Whether `options.context_tokens` was asked for, not only suggested: a model with a shorter
+    /// context is refused then, and else the context is lowered to the model's.
+    pub exact_context: bool,
     /// What the runtime may take.
     pub limits: Limits,
     /// Tasks of the configuration.
@@ -55,6 +58,10 @@ impl From<&Settings> for Plan {
                 context_tokens: settings.context_tokens.value,
                 max_chunk: MAX_CHUNK,
             },
+            exact_context: matches!(
+                settings.context_tokens.origin,
+                Origin::File(..) | Origin::Variable(_) | Origin::Flag(_)
+            ),
             limits: Limits {
                 queue: settings.queue.value,
                 max_step: ms(settings.max_step_ms.value),
@@ -84,6 +91,14 @@ pub enum StartError {
     /// The engine loaded it but cannot run it.
     #[error("the self-test failed: {0}")]
     SelfTest(#[from] StepError),
+    /// The model's context is shorter than what was asked for.
+    #[error("budget.context-tokens is {asked}, but the model was made for {longest}")]
+    Context {
+        /// Tokens asked for.
+        asked: u32,
+        /// Tokens the model can do.
+        longest: u32,
+    },
     /// The budget does not hold it.
     #[error("budget.memory is {}, but {what} {}", format_bytes(*budget), format_bytes(*needed))]
     Memory {
@@ -128,7 +143,7 @@ pub fn bring_up(plan: &Plan, phase: &dyn Fn(&str)) -> Result<Runtime, StartError
     let choice = choice::choose(plan.engine)?;
     tracing::info!(engine = choice.kind.name(), reason = %choice.reason, "engine chosen");
     phase(&format!("loading {} with {}", bundle.name, choice.kind.name()));
-    let options = fit(&plan.options, &bundle);
+    let options = fit(plan, &bundle)?;
     check_budget(plan.memory_bytes, &bundle, &options)?;
     let engine = choice::load(&choice, &bundle.graph, &options)?;
     let facts = facts(&bundle, &choice, engine.info());
@@ -159,9 +174,13 @@ fn check_budget(budget: u64, bundle: &Bundle, options: &EngineOptions) -> Result
 }
 
 /// No more positions than the model was made for.
-fn fit(options: &EngineOptions, bundle: &Bundle) -> EngineOptions {
+fn fit(plan: &Plan, bundle: &Bundle) -> Result<EngineOptions, StartError> {
     let longest = u32::try_from(bundle.graph.context_length).unwrap_or(u32::MAX);
-    EngineOptions { context_tokens: options.context_tokens.min(longest), ..options.clone() }
+    let asked = plan.options.context_tokens;
+    if asked > longest && plan.exact_context {
+        return Err(StartError::Context { asked, longest });
+    }
+    Ok(EngineOptions { context_tokens: asked.min(longest), ..plan.options.clone() })
 }
 
 fn facts(bundle: &Bundle, choice: &Choice, info: &crate::engine::EngineInfo) -> Map<String, Value> {

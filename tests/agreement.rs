@@ -21,13 +21,12 @@ struct Distance {
     mean_kl: f64,
     clear: usize,
     clear_equal: usize,
-    positions: usize,
 }
 
 impl Distance {
     /// Of `ours` from `theirs`, where a margin of `truth` says which positions are clear.
     fn between(ours: &[Vec<f32>], theirs: &[Vec<f32>], truth: &[Vec<f32>]) -> Self {
-        let mut distance = Self { positions: ours.len(), ..Self::default() };
+        let mut distance = Self::default();
         for ((a, b), t) in ours.iter().zip(theirs).zip(truth) {
             distance.largest = distance.largest.max(largest_difference(a, b));
             distance.mean_kl += kl(b, a) / ours.len() as f64;
@@ -67,7 +66,10 @@ fn forced(engine: &mut dyn Engine, tokens: &[u32]) -> Vec<Vec<f32>> {
     (half..tokens.len()).map(|i| feed(engine, 0, i as u32, &tokens[i..=i])).collect()
 }
 
-fn both(model: &str, tokens: &[u32]) -> Option<(Vec<Vec<f32>>, Vec<Vec<f32>>)> {
+/// Logits, `[positions][vocab_size]`.
+type Logits = Vec<Vec<f32>>;
+
+fn both(model: &str, tokens: &[u32]) -> Option<(Logits, Logits)> {
     let graph = common::graph(model)?;
     let options = EngineOptions { threads: 2, slots: 1, context_tokens: 128, max_chunk: 64 };
     let mut ort = OrtEngine::load(&graph, &options).expect("ONNX Runtime loads it");

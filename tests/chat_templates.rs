@@ -1,4 +1,5 @@
 //! Chat templates render as in transformers: goldens made by `goldens/chat_templates.py`.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};

@@ -1,4 +1,5 @@
 //! Real tokenizers: ids as the library gives them, and text that never becomes a control token.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use proptest::prelude::*;
 use serde_json::Value;

@@ -20,9 +20,9 @@ examples:
 
 the default model, from nothing:
   slmd-model data --commands ../shared/data/commands run/data
-  slmd-model train run/data run --steps 4500
-  slmd-model export-default run/hf run/data onnx/default
-  slmd-model evaluate onnx/default run/data/heldout.jsonl onnx/tests/vehicle_handwritten.jsonl
+  slmd-model train run/data run --steps 3700
+  slmd-model export-default run/hf run/data onnx/default --mixed last_matmul:int8
+  slmd-model evaluate onnx/default run/data/heldout.jsonl onnx/tests/vehicle_handwritten*.jsonl
 
 Weights and data are never downloaded; checkpoints are folders on this disk.
 """
@@ -149,7 +149,7 @@ def add_train(commands) -> None:
     )
     p.add_argument("data", type=Path, metavar="DATA_DIR")
     p.add_argument("out", type=Path, metavar="RUN_DIR")
-    p.add_argument("--steps", type=int, default=4500)
+    p.add_argument("--steps", type=int, default=3700)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
     p.set_defaults(run=run_train)
@@ -197,7 +197,11 @@ def run_convert(args) -> None:
 
     with tempfile.TemporaryDirectory() as hf:
         llama2c.convert(args.source, Path(hf))
-        options = Options(precision=args.precision, full_logits=args.full_logits)
+        # A model this small is free to be exact: 8-bit weights with zero points and fp32
+        # activations keep all 200 tokens of the golden story; with symmetric weights or 8-bit
+        # activations a near-tie falls the other way at token 114 or 61.
+        exact = {"symmetric": False, "accuracy_level": 0} if args.precision == "int8" else {}
+        options = Options(precision=args.precision, full_logits=args.full_logits, **exact)
         request = Request(f"stories260k-{args.precision}", license="MIT", options=options, steps=64)
         print(*export(Path(hf), args.out, request), sep="\n")
 

@@ -25,6 +25,7 @@ class Options:
     precision: str = "int4"
     full_logits: bool = False  # logits for every token, not for the last one only
     symmetric: bool = True
+    accuracy_level: int = 4  # 4: activations in 8 bits, twice as fast; 0: in fp32
     block_size: int = 32
     fuse_gate_up: bool = True
     algorithm: str = ""  # default (round to nearest in MLAS), rtn or k_quant; "" picks one that works
@@ -50,7 +51,7 @@ class Options:
         }
         if self.precision in QUANTISED:
             pairs |= {
-                "accuracy_level": 4,
+                "accuracy_level": self.accuracy_level,
                 "block_size": self.block_size,
                 "is_symmetric": self.symmetric,
                 "shared_embeddings": tied,

@@ -30,7 +30,7 @@ EVALUATION_LINES = 6000
 
 @dataclass(frozen=True)
 class Settings:
-    steps: int = 20_000
+    steps: int = 3_700
     tokens_per_batch: int = 4096
     learning_rate: float = 3e-3
     warmup: int = 300

@@ -9,7 +9,7 @@ import pytest
 
 from slmd_model.data import alert, outside, signals, vehicle
 
-HANDWRITTEN = Path(__file__).with_name("vehicle_handwritten.jsonl")
+HANDWRITTEN = sorted(Path(__file__).parent.glob("vehicle_handwritten*.jsonl"))
 COMPILES = {
     "$schema", "title", "type", "enum", "const", "properties", "required", "additionalProperties", "anyOf", "items",
     "minItems", "maxItems", "minimum", "maximum",
@@ -38,8 +38,8 @@ def test_refusals_are_sentences():
 
 
 def test_handwritten_answers_follow_the_schema():
-    lines = [json.loads(line) for line in HANDWRITTEN.read_text().splitlines()]
-    assert len(lines) >= 60
+    lines = [json.loads(line) for path in HANDWRITTEN for line in path.read_text().splitlines()]
+    assert len(lines) >= 100
     for line in lines:
         signals.check(line["answer"])
 

@@ -187,7 +187,7 @@ pub struct ServeArgs {
     /// auto, ort or tract, instead of the configuration's
     #[arg(long, value_name = "ENGINE", env = "SLMD_ENGINE")]
     pub engine: Option<String>,
-    /// Where to listen, instead of the configuration's [unix] path
+    /// Where to listen, instead of the configuration's unix.path
     #[arg(long, value_name = "PATH", env = "SLMD_SOCKET")]
     pub socket: Option<PathBuf>,
 }

@@ -2,7 +2,7 @@
 
 use super::args::CheckArgs;
 use super::exit::{DATA, Failure};
-use super::{print_table, serve};
+use super::{facts, serve};
 use crate::board::BoardProfile;
 use crate::bundle::Bundle;
 use crate::runtime::Model;
@@ -31,7 +31,7 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     if let Some(model) = &model {
         found.insert("model".into(), model_facts(model, &tasks)?);
     }
-    print_table(&Value::Object(found), args.json)
+    facts::print(&Value::Object(found), args.json)
 }
 
 fn model_facts(dir: &Path, tasks: &[crate::bundle::Task]) -> Result<Value, Failure> {

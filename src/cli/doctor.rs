@@ -2,12 +2,11 @@
 
 use super::args::DoctorArgs;
 use super::exit::Failure;
-use super::{print_table, serve};
+use super::{facts, serve};
 use crate::board::Board;
 use crate::config::Environment;
 use crate::core::plan::EngineKind;
 use crate::engine::choice;
-use crate::kernels::Isa;
 use serde_json::{Value, json};
 
 /// Looks at this machine.
@@ -19,7 +18,7 @@ pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
         "board": {
             "profile": board.profile.name, "model": board.machine.model,
             "cores": board.machine.cores, "memory_bytes": board.machine.memory_bytes,
-            "cgroup_bytes": board.machine.cgroup_bytes, "kernels": format!("{:?}", Isa::detect()),
+            "cgroup_bytes": board.machine.cgroup_bytes, "kernels": choice::cpu_kernels(),
         },
         "engines_in_this_build": {
             "ort": cfg!(feature = "ort"), "tract": cfg!(feature = "tract"),
@@ -33,7 +32,7 @@ pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
         "socket": settings.unix_path.value,
         "state": { "directory": settings.state_dir.value, "root": Environment::current().is_root },
     });
-    print_table(&found, args.json)
+    facts::print(&found, args.json)
 }
 
 fn chosen(asked: EngineKind) -> Value {

@@ -14,6 +14,7 @@ mod ask;
 mod chat;
 mod check;
 mod doctor;
+mod facts;
 mod interrupt;
 mod remote;
 mod serve;
@@ -69,36 +70,4 @@ fn log_to_stderr(default: &str) {
         .with_writer(std::io::stderr)
         .with_ansi(term::has_colour())
         .try_init();
-}
-
-/// Prints facts: as JSON, or one `path.to.fact  value` a line.
-fn print_table(facts: &serde_json::Value, json: bool) -> Result<(), Failure> {
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
-    let printed = if json {
-        writeln!(out, "{facts:#}")
-    } else {
-        let mut rows = Vec::new();
-        flatten(String::new(), facts, &mut rows);
-        let width = rows.iter().map(|(key, _)| key.chars().count()).max().unwrap_or(0);
-        rows.iter().try_for_each(|(key, value)| writeln!(out, "{key:width$}  {value}"))
-    };
-    printed.map_err(|e| Failure::output(&e))
-}
-
-fn flatten(path: String, facts: &serde_json::Value, rows: &mut Vec<(String, String)>) {
-    use serde_json::Value;
-    let below = |key: &str| match path.as_str() {
-        "" => key.to_owned(),
-        path => format!("{path}.{key}"),
-    };
-    match facts {
-        Value::Object(map) => map.iter().for_each(|(key, v)| flatten(below(key), v, rows)),
-        Value::Array(items) if items.iter().any(Value::is_object) => {
-            items.iter().enumerate().for_each(|(i, v)| flatten(below(&i.to_string()), v, rows));
-        }
-        Value::String(text) => rows.push((path, text.clone())),
-        Value::Null => rows.push((path, "-".to_owned())),
-        other => rows.push((path, other.to_string())),
-    }
 }

@@ -100,6 +100,7 @@ pub type Step = heapless::Vec<PlannedRow, MAX_ROWS>;
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a step comes with most polls; a box would allocate")]
 pub enum Output {
     /// Tell the client that its request was refused.
     Rejected(RequestId, RejectReason),

@@ -48,6 +48,11 @@ fn find_ort() -> Result<String, LoadError> {
     Err(LoadError::Library("this build has no ONNX Runtime engine".to_owned()))
 }
 
+/// The instructions that our own kernels use on this CPU.
+pub fn cpu_kernels() -> String {
+    format!("{:?}", crate::kernels::Isa::detect())
+}
+
 /// Loads `graph` into the engine chosen.
 ///
 /// # Errors

@@ -53,7 +53,7 @@ pub struct EngineInfo {
 /// A step that did not happen; the slots of its rows hold nothing trustworthy beyond `pos`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StepError {
-    /// A [`Stopper`] ended it.
+    /// A [`Stop`] ended it.
     #[error("the step was stopped")]
     Stopped,
     /// The plan asks for what [`Caps`] rules out: a fault of the caller.
@@ -112,7 +112,7 @@ pub trait Engine: Send {
     fn step(&mut self, plan: &StepPlan<'_>) -> Result<(), StepError>;
 
     /// The logits of row `row` of the last successful step, `[n, vocab_size]` with n = 0, 1 or the
-    /// row's token count by its [`Want`](crate::core::plan::Want). The caller may write on them.
+    /// row's token count by its [`Want`]. The caller may write on them.
     fn logits(&mut self, row: usize) -> &mut [f32];
 
     /// Says that `slot` is no longer in use; engines may give pages back.

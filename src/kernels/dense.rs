@@ -167,7 +167,7 @@ mod tests {
             let weights = DenseMatrix::pack(n, k, weight);
             let x: Vec<f32> = (0..rows * k).map(|i| ((i * 7) % 11) as f32 - 5.0).collect();
             let bias: Vec<f32> = (0..if biased { n } else { 0 }).map(|i| i as f32).collect();
-            let pool = Pool::new(threads).unwrap();
+            let pool = Pool::new(threads).expect("threads");
             for isa in Isa::available() {
                 let mut out = vec![f32::NAN; rows * n];
                 matmul(isa, &pool, &weights, &x, &bias, &mut out);
@@ -187,7 +187,7 @@ mod tests {
     fn a_row_does_not_depend_on_its_neighbours() {
         let weights = DenseMatrix::pack(40, 70, |row, column| ((row * column) as f32).sin());
         let x: Vec<f32> = (0..17 * 70).map(|i| (i as f32).cos()).collect();
-        let pool = Pool::new(1).unwrap();
+        let pool = Pool::new(1).expect("threads");
         for isa in Isa::available() {
             let mut all = vec![0f32; 17 * 40];
             matmul(isa, &pool, &weights, &x, &[], &mut all);

@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn every_part_runs_once() {
         for threads in [1, 2, 4] {
-            let pool = Pool::new(threads).unwrap();
+            let pool = Pool::new(threads).expect("threads");
             for round in 0..200 {
                 let parts = round % 37;
                 let hits: Vec<AtomicUsize> = (0..parts).map(|_| AtomicUsize::new(0)).collect();
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn it_wakes_up_after_a_pause() {
-        let pool = Pool::new(3).unwrap();
+        let pool = Pool::new(3).expect("threads");
         for _ in 0..3 {
             let sum = AtomicUsize::new(0);
             pool.run(100, &|part| {
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_panic_reaches_the_caller_and_the_pool_survives() {
-        let pool = Pool::new(2).unwrap();
+        let pool = Pool::new(2).expect("threads");
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             pool.run(8, &|part| assert_ne!(part, 3));
         }));

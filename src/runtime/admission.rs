@@ -168,10 +168,6 @@ impl Admission {
             ));
         }
         let context = self.caps.context_tokens as usize;
-        let texts = ask.prompt.iter().chain(ask.messages.iter().map(|m| &m.content));
-        if texts.into_iter().any(|text| self.model.tokenizer.cannot_fit(text, context)) {
-            return Err(self.too_long(&format!("the prompt's {bytes} bytes are")));
-        }
         let tokens = match &self.model.chat {
             Some(chat) => {
                 let conversation = self.conversation(ask, task)?;
@@ -179,7 +175,13 @@ impl Admission {
                     chat.render(&conversation, self.model.tokenizer.control()).map_err(refuse)?;
                 self.model.tokenizer.encode_rendered(&rendered)
             }
-            None => self.model.tokenizer.encode(&self.raw(ask, task)?, true),
+            None => {
+                let text = self.raw(ask, task)?;
+                if self.model.tokenizer.text_cannot_fit(&text, context) {
+                    return Err(self.too_long(&format!("the prompt's {bytes} bytes are")));
+                }
+                self.model.tokenizer.encode(&text, true)
+            }
         }
         .map_err(refuse)?;
         if tokens.len() >= context {

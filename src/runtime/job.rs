@@ -160,8 +160,7 @@ impl Job {
         let text = &self.progress.text[shown..];
         if self.stream && !text.is_empty() {
             let reply = Reply::Delta { id: self.client_id.clone(), text: text.to_owned() };
-            // After a lost delta no further one is sent: the deltas stay a prefix of the answer.
-            self.stream = self.outbox.delta(Event { request: self.id(), reply });
+            self.outbox.delta(Event { request: self.id(), reply });
         }
     }
 

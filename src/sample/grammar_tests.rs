@@ -245,7 +245,8 @@ fn random_schema(rng: &mut Rng, depth: u32) -> Value {
         }
         3 => json!({"type": "string", "maxLength": pick(rng, 6), "minLength": 0}),
         4 => {
-            let values = [json!("a"), json!("b\""), json!(1), json!(null), json!({"k": [1]}), json!(2.5)];
+            let values =
+                [json!("a"), json!("b\""), json!(1), json!(null), json!({"k": [1]}), json!(2.5)];
             json!({"enum": values[..1 + pick(rng, 6) as usize]})
         }
         5 => {
@@ -265,7 +266,7 @@ fn random_schema(rng: &mut Rng, depth: u32) -> Value {
                 properties.insert((*name).into(), random_schema(rng, depth - 1));
             }
             let required: Vec<&String> =
-                properties.keys().filter(|_| rng.next_u64() % 2 == 0).collect();
+                properties.keys().filter(|_| rng.next_u64().is_multiple_of(2)).collect();
             json!({"type": "object", "required": required, "properties": properties,
                 "additionalProperties": false})
         }

@@ -291,9 +291,9 @@ impl Sampler {
         self.sums.clear();
         for (block, chunk) in logits.chunks(BLOCK).enumerate() {
             let sum = match kept.id {
+                _ if max_of(chunk) < kept.logit => 0.0,
                 // Only the logit counts: the usual case, and vectorised.
                 u32::MAX => block_sum(chunk, highest, scale, kept.logit),
-                _ if max_of(chunk) < kept.logit => 0.0,
                 _ => (chunk.iter().enumerate())
                     .filter(|(i, l)| kept.keeps(**l, block * BLOCK + i))
                     .map(|(_, l)| f64::from(exp((l - highest) * scale)))
@@ -352,12 +352,16 @@ fn max_of(chunk: &[f32]) -> f32 {
 /// The weights of the logits not below `floor`, added up in a fixed order.
 #[inline(always)]
 fn block_sum(chunk: &[f32], highest: f32, scale: f32, floor: f32) -> f64 {
-    let weight = |x: f32| if x >= floor { exp((x - highest) * scale) } else { 0.0 };
+    let weight = |x: f32| {
+        let kept = (x >= floor) as u32;
+        f32::from_bits(exp((x - highest) * scale).to_bits() & kept.wrapping_neg())
+    };
     let mut lanes = [0.0f32; 8];
     let (eights, rest) = chunk.as_chunks::<8>();
     for eight in eights {
-        for (lane, &x) in lanes.iter_mut().zip(eight) {
-            *lane += weight(x);
+        let weights = eight.map(weight);
+        for (lane, weight) in lanes.iter_mut().zip(weights) {
+            *lane += weight;
         }
     }
     let sum: f64 = lanes.iter().map(|&l| f64::from(l)).sum();

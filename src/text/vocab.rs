@@ -174,7 +174,7 @@ impl TableBuilder {
             }
         }
         self.table.ends.push(self.table.bytes.len() as u32);
-        if id % 64 == 0 {
+        if id.is_multiple_of(64) {
             self.table.hidden.push(0);
         }
         if hidden || token.is_none() {

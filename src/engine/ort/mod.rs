@@ -347,6 +347,7 @@ fn open(
     }
 }
 
+#[expect(clippy::result_large_err, reason = "the error of the `ort` crate gives the builder back")]
 fn configure(builder: SessionBuilder, options: &EngineOptions) -> BuilderResult {
     let several = options.threads > 1;
     builder

@@ -22,7 +22,7 @@ impl Activations {
     /// If `values` has not `rows * k` elements.
     pub fn quantise(&mut self, isa: Isa, values: &[f32], rows: usize, k: usize, group: usize) {
         assert_eq!(values.len(), rows * k);
-        assert!(group >= BLOCK && group % BLOCK == 0);
+        assert!(group >= BLOCK && group.is_multiple_of(BLOCK));
         self.rows = rows;
         self.blocks = k.div_ceil(BLOCK);
         self.codes.resize(rows * self.blocks * BLOCK, 0);
@@ -86,7 +86,7 @@ fn quantise_rows_generic<const FMA: bool>(
         for (block, part) in values.chunks(BLOCK).enumerate() {
             let at = row * blocks + block;
             let start = block * BLOCK;
-            if start % group == 0 {
+            if start.is_multiple_of(group) {
                 largest = largest_of(&values[start..values.len().min(start + group)]);
             }
             let mut padded = [0f32; BLOCK];

@@ -81,7 +81,7 @@ impl QuantSource<'_> {
             Some(zeros) if self.bits == 8 => zeros[row * self.zero_bytes() + block],
             Some(zeros) => {
                 let pair = zeros[row * self.zero_bytes() + block / 2];
-                if block % 2 == 0 { pair & 15 } else { pair >> 4 }
+                if block.is_multiple_of(2) { pair & 15 } else { pair >> 4 }
             }
         }
     }
@@ -92,7 +92,7 @@ impl QuantSource<'_> {
             return self.codes[row * row_codes + column];
         }
         let pair = self.codes[row * row_codes.div_ceil(2) + column / 2];
-        if column % 2 == 0 { pair & 15 } else { pair >> 4 }
+        if column.is_multiple_of(2) { pair & 15 } else { pair >> 4 }
     }
 
     /// One weight as a float.
@@ -158,7 +158,7 @@ impl QuantMatrix {
     /// [`PackError`] when tensors do not fit the shape or the block is no multiple of 32.
     pub fn pack(source: &QuantSource<'_>) -> Result<Self, PackError> {
         source.check()?;
-        if source.block == 0 || source.block % BLOCK != 0 {
+        if source.block == 0 || !source.block.is_multiple_of(BLOCK) {
             return Err(PackError::Block(source.block));
         }
         let (n, k, bits) = (source.n, source.k, source.bits);

@@ -1,10 +1,10 @@
 //! Products of block-quantised weights (4 or 8 bits) with activations quantised to 8 bits.
 //!
-//! Weights keep their file's codes, repacked once: 16 rows together, 32 columns a block, a scale for
-//! each row and block, in half precision where that loses nothing. Activations get a symmetric 8-bit
-//! code with one scale per block of the weights, as ONNX Runtime does for `accuracy_level = 4`; the
-//! dot product of a block is exact integer arithmetic, so all code paths, and ONNX Runtime, agree up
-//! to the rounding of the float sum.
+//! Weights keep their file's codes, repacked once: 16 rows together, 32 columns a block, a scale
+//! for each row and block, in half precision where that loses nothing. Activations get a symmetric
+//! 8-bit code with one scale per block of the weights, as ONNX Runtime does for
+//! `accuracy_level = 4`; the dot product of a block is exact integer arithmetic, so all code paths,
+//! and ONNX Runtime, agree up to the rounding of the float sum.
 
 mod acts;
 mod matrix;

@@ -33,8 +33,9 @@ impl Case {
         let zeros = zeros.then(|| bytes(n * (blocks * bits).div_ceil(8)));
         let mut next = noise(seed ^ 77);
         // Every other case has scales that fit a half.
-        let coarse =
-            |scale: f32| if seed % 2 == 0 { (scale * 512.0).round() / 512.0 } else { scale };
+        let coarse = |scale: f32| {
+            if seed.is_multiple_of(2) { (scale * 512.0).round() / 512.0 } else { scale }
+        };
         let scales = (0..n * blocks).map(|_| coarse(next() * 0.1)).collect();
         Self { n, k, bits, block, codes, scales, zeros }
     }
@@ -89,12 +90,12 @@ proptest! {
         biased in any::<bool>(), threads in 1usize..4, seed in any::<u64>(),
     ) {
         let case = Case::new(n, k, if eight { 8 } else { 4 }, block, zeros, seed);
-        let weights = QuantMatrix::pack(&case.source()).unwrap();
+        let weights = QuantMatrix::pack(&case.source()).expect("a good source");
         let mut next = noise(seed ^ 3);
         let x: Vec<f32> = (0..rows * k).map(|_| next() * 3.0).collect();
         let bias: Vec<f32> = if biased { (0..n).map(|_| next()).collect() } else { vec![] };
         let want = expected(&case.source(), &x, &bias);
-        let pool = Pool::new(threads).unwrap();
+        let pool = Pool::new(threads).expect("threads");
         for isa in Isa::available() {
             let got = product(isa, &pool, &weights, &x, &bias);
             for (got, want) in got.iter().zip(&want) {
@@ -110,10 +111,10 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let case = Case::new(n, k, if eight { 8 } else { 4 }, 32, false, seed);
-        let weights = QuantMatrix::pack(&case.source()).unwrap();
+        let weights = QuantMatrix::pack(&case.source()).expect("a good source");
         let mut next = noise(seed ^ 5);
         let x: Vec<f32> = (0..rows * k).map(|_| next()).collect();
-        let pool = Pool::new(1).unwrap();
+        let pool = Pool::new(1).expect("threads");
         for isa in Isa::available() {
             let all = product(isa, &pool, &weights, &x, &[]);
             for row in 0..rows {
@@ -133,8 +134,8 @@ fn fast_paths_equal_the_scalar_one_at_extreme_codes() {
             scales: vec![-0.5; n * 3],
             ..Case::new(n, k, bits, 32, false, 1)
         };
-        let weights = QuantMatrix::pack(&case.source()).unwrap();
-        let pool = Pool::new(1).unwrap();
+        let weights = QuantMatrix::pack(&case.source()).expect("a good source");
+        let pool = Pool::new(1).expect("threads");
         for sign in [1.0, -1.0] {
             let x = vec![sign; 5 * k];
             let want = product(Isa::Scalar, &pool, &weights, &x, &[]);
@@ -149,7 +150,7 @@ fn fast_paths_equal_the_scalar_one_at_extreme_codes() {
 fn rows_come_back_as_they_went_in() {
     for (bits, block, zeros) in [(4, 32, false), (4, 64, true), (8, 32, true), (8, 128, false)] {
         let case = Case::new(19, 77, bits, block, zeros, 9);
-        let weights = QuantMatrix::pack(&case.source()).unwrap();
+        let weights = QuantMatrix::pack(&case.source()).expect("a good source");
         let mut row = vec![0f32; 77];
         for n in 0..19 {
             weights.row(n, &mut row);
@@ -165,7 +166,7 @@ fn rows_come_back_as_they_went_in() {
 fn scales_take_two_bytes_where_that_loses_nothing() {
     let bytes = |scale: f32| {
         let case = Case { scales: vec![scale; 16 * 2], ..Case::new(16, 64, 4, 32, false, 2) };
-        QuantMatrix::pack(&case.source()).unwrap().bytes()
+        QuantMatrix::pack(&case.source()).expect("a good source").bytes()
     };
     let tiny_but_short = 2f32.powi(-30) * 1.25;
     assert_eq!(bytes(tiny_but_short), 16 * 64 / 2 + 16 * 2 * 2);
@@ -175,8 +176,8 @@ fn scales_take_two_bytes_where_that_loses_nothing() {
 #[test]
 fn misfits_are_refused_by_name() {
     let case = Case::new(16, 64, 4, 16, false, 2);
-    assert_eq!(QuantMatrix::pack(&case.source()).unwrap_err(), PackError::Block(16));
+    assert_eq!(QuantMatrix::pack(&case.source()).expect_err("a misfit"), PackError::Block(16));
     let case = Case { scales: vec![1.0], ..Case::new(16, 64, 4, 32, false, 2) };
-    let error = QuantMatrix::pack(&case.source()).unwrap_err();
+    let error = QuantMatrix::pack(&case.source()).expect_err("a misfit");
     assert_eq!(error.to_string(), "scales has 1 elements, the shape needs 32");
 }

@@ -62,8 +62,8 @@ unsafe fn tile_avx512<const BITS: usize, const ROWS: usize, const ZEROS: bool>(
         // SAFETY: `Tile::check` asserted the length of every slice that is read in this loop.
         let (scales, zeros) = unsafe {
             let at = tile.codes.as_ptr().add(block * block_bytes);
-            for quad in 0..8 {
-                codes[quad] = if BITS == 8 {
+            for (quad, codes) in codes.iter_mut().enumerate() {
+                *codes = if BITS == 8 {
                     _mm512_loadu_si512(at.add(quad * 64).cast())
                 } else {
                     let pair = _mm512_loadu_si512(at.add(quad / 2 * 64).cast());

@@ -92,7 +92,7 @@ impl WeightStore {
                 source.value(row, column) + (middle - zeros[block]) * scales[block]
             };
             Weights::Dense(Arc::new(DenseMatrix::pack(spec.n, spec.k, value)))
-        } else if spec.block % BLOCK != 0 {
+        } else if !spec.block.is_multiple_of(BLOCK) {
             let value = |row, column| source.value(row, column);
             Weights::Dense(Arc::new(DenseMatrix::pack(spec.n, spec.k, value)))
         } else {

@@ -1,5 +1,4 @@
-//! What sampling and constraints cost; figures for a person: `cargo test --profile quick --test
-//! text_costs -- --ignored --nocapture`.
+//! What sampling, constraints and text cost: `cargo bench --bench text`.
 
 use serde_json::json;
 use slmd::core::request::Sampling;
@@ -8,6 +7,11 @@ use slmd::text::{ChatTemplate, Conversation, Tokenizer};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
+
+fn main() {
+    sampler();
+    constraints_and_text();
+}
 
 fn median(mut us: Vec<f64>) -> String {
     us.sort_by(f64::total_cmp);
@@ -31,8 +35,6 @@ fn rss_mb() -> f64 {
     line.split_whitespace().next().and_then(|kb| kb.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
 }
 
-#[test]
-#[ignore = "figures, not facts"]
 fn sampler() {
     for size in [49_152usize, 151_936] {
         let mut rng = Rng::new(1);
@@ -54,14 +56,14 @@ fn sampler() {
             ("hot top-p 0.95", Sampling { temperature: 3.0, top_p: 0.95, ..warm }),
         ] {
             let (mut s, mut row) = (Sampler::new(sampling), logits.clone());
-            let t = time(300, || drop(s.sample(&mut row, Seen::default()).unwrap()));
+            let t = time(300, || _ = s.sample(&mut row, Seen::default()));
             println!("{size} {name}: {t}");
         }
         let mut s = Sampler::new(Sampling::default()).with_logprobs(true);
         let mut row = logits.clone();
         println!(
             "{size} greedy with logprob: {}",
-            time(300, || drop(s.sample(&mut row, Seen::default())))
+            time(300, || _ = s.sample(&mut row, Seen::default()))
         );
         let mut mask = TokenMask::none(size);
         (0..size as u32).step_by(7).for_each(|id| mask.allow(id));
@@ -69,8 +71,6 @@ fn sampler() {
     }
 }
 
-#[test]
-#[ignore = "figures, not facts"]
 fn constraints_and_text() {
     let path = std::env::var_os("SLMD_SHARED").map(PathBuf::from);
     let path = path.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../shared").into());
@@ -79,12 +79,12 @@ fn constraints_and_text() {
     };
     let before = rss_mb();
     let start = Instant::now();
-    let tokenizer = Arc::new(Tokenizer::new(&json, None, None).unwrap());
+    let tokenizer = Arc::new(Tokenizer::new(&json, None, None).expect("sound"));
     println!("tokenizer: {:?}, {:.1} MB", start.elapsed(), rss_mb() - before);
     println!("token table: {} bytes", tokenizer.table().memory_bytes());
     let before = rss_mb();
     let start = Instant::now();
-    let factory = GrammarFactory::new(Arc::clone(&tokenizer), &[2]).unwrap();
+    let factory = GrammarFactory::new(Arc::clone(&tokenizer), &[2]).expect("sound");
     println!("grammar factory: {:?}, {:.1} MB", start.elapsed(), rss_mb() - before);
     let shape = ResponseShape::JsonSchema(json!({"type": "object", "properties": {
         "severity": {"enum": ["info", "warning", "critical"]},
@@ -92,29 +92,29 @@ fn constraints_and_text() {
         "value": {"type": "integer", "minimum": 0, "maximum": 1000}},
         "required": ["severity", "message", "value"], "additionalProperties": false}));
     let start = Instant::now();
-    drop(factory.compile(&shape).unwrap());
+    drop(factory.compile(&shape).expect("sound"));
     println!("first compile: {:?}", start.elapsed());
-    println!("from the cache: {}", time(300, || drop(factory.compile(&shape).unwrap())));
+    println!("from the cache: {}", time(300, || drop(factory.compile(&shape).expect("sound"))));
     let mut rng = Rng::new(3);
     let (mut masks, mut steps, mut forced, mut tokens) = (Vec::new(), Vec::new(), 0, 0);
     let mut forces = Vec::new();
     for _ in 0..150 {
-        let mut c = factory.compile(&shape).unwrap();
+        let mut c = factory.compile(&shape).expect("sound");
         loop {
             let start = Instant::now();
             let run = c.forced().to_vec();
             forces.push(start.elapsed().as_secs_f64() * 1e6);
             forced += run.len();
             tokens += run.len();
-            run.iter().for_each(|&id| c.advance(id).unwrap());
+            run.iter().for_each(|&id| c.advance(id).expect("sound"));
             let start = Instant::now();
-            let masked = c.mask().unwrap();
+            let masked = c.mask().expect("sound");
             masks.push(start.elapsed().as_secs_f64() * 1e6);
             let Masked::Tokens(mask) = masked else { break };
             let ids: Vec<u32> = mask.ids().collect();
             let id = ids[(rng.next_u64() % ids.len() as u64) as usize];
             let start = Instant::now();
-            c.advance(id).unwrap();
+            c.advance(id).expect("sound");
             steps.push(start.elapsed().as_secs_f64() * 1e6);
             tokens += 1;
         }
@@ -125,14 +125,14 @@ fn constraints_and_text() {
     let text = "The press runs warmer than yesterday. ".repeat(100);
     println!("encode {} bytes: {}", text.len(), time(50, || drop(tokenizer.encode(&text, false))));
     let source = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}";
-    let template = ChatTemplate::new(source, Arc::new(|| 0)).unwrap();
+    let template = ChatTemplate::new(source, Arc::new(|| 0)).expect("sound");
     let mut chat = Conversation::new(tokenizer.names());
     chat.push("user", "How warm is it?");
     let control = tokenizer.control();
-    println!("render: {}", time(300, || drop(template.render(&chat, control).unwrap())));
+    println!("render: {}", time(300, || drop(template.render(&chat, control).expect("sound"))));
     chat.push("user", "is 3 < 4?");
     println!(
         "render with markup: {}",
-        time(300, || drop(template.render(&chat, control).unwrap()))
+        time(300, || drop(template.render(&chat, control).expect("sound")))
     );
 }
