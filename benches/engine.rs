@@ -1,7 +1,11 @@
 //! The raw rate of an engine, without text, scheduler or socket: prefill and decode of one bundle.
 //!
 //! `cargo bench --bench engine -- BUNDLE [--engine ort|tract] [--threads N] [--prompt N]
-//! [--tokens N] [--rounds N]`; prints one JSON object.
+//! [--tokens N] [--rounds N] [--chunk N] [--interactive]`; prints one JSON object. A step's time is
+//! that of `Engine::step` alone.
+//!
+//! With `--interactive` it runs one round for each line on its input and prints that round, so that
+//! `benches/socket` can take turns with others; see `benches/peers.py` for the lines.
 
 use slmd::bundle::Bundle;
 use slmd::core::plan::EngineKind;
@@ -38,6 +42,22 @@ fn main() {
     let mut engine = choice::load(&choice, &bundle.graph, &options).expect("the model loads");
     let load = began.elapsed();
     let idle = process_memory();
+    if args.iter().any(|a| a == "--interactive") {
+        println!(
+            "{}",
+            serde_json::json!({
+                "ready": engine.info().version, "load_ms": load.as_secs_f64() * 1e3,
+                "rss_bytes": idle.rss_bytes, "anonymous_bytes": idle.anonymous_bytes,
+            })
+        );
+        for (round, _) in std::io::stdin().lines().enumerate() {
+            let (prefill, steps) = run(engine.as_mut(), prompt, tokens, round as u32);
+            let us: Vec<f64> = steps.iter().map(|s| s.as_secs_f64() * 1e6).collect();
+            let prefill_us = prefill.as_secs_f64() * 1e6;
+            println!("{}", serde_json::json!({ "prefill_us": prefill_us, "steps_us": us }));
+        }
+        return;
+    }
     let (mut prefills, mut decodes) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         let (prefill, steps) = run(engine.as_mut(), prompt, tokens, round);
@@ -70,9 +90,10 @@ fn run(engine: &mut dyn Engine, prompt: u32, tokens: u32, seed: u32) -> (Duratio
         let row = Row { slot, pos, tokens, want: Want::Last };
         let began = Instant::now();
         engine.step(&StepPlan { rows: &[row] }).expect("the step runs");
+        let took = began.elapsed();
         let logits = engine.logits(0).iter().enumerate();
         let best = logits.max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(id, _)| id as u32);
-        (began.elapsed(), best)
+        (took, best)
     };
     let mut prefill = Duration::ZERO;
     let mut next = 0;

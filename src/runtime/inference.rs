@@ -1,7 +1,7 @@
 //! The one thread that owns the engine: asks the scheduler, runs the step, says what happened.
 
 use super::job::Job;
-use super::shared::{Shared, Snapshot};
+use super::shared::{Shared, Snapshot, StepTotals};
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::plan::{MAX_ROWS, ModelId, Row, StepPlan, Want};
 use crate::core::request::{RequestId, StopReason};
@@ -23,6 +23,7 @@ pub struct Inference {
     newest: RequestId,
     /// Cancelled before they came through admission.
     cancelled_early: BTreeSet<RequestId>,
+    steps: StepTotals,
     drains: bool,
     closed: bool,
 }
@@ -43,6 +44,7 @@ impl Inference {
             shared,
             newest: RequestId(0),
             cancelled_early: BTreeSet::new(),
+            steps: StepTotals::default(),
             drains: false,
             closed: false,
         }
@@ -148,6 +150,7 @@ impl Inference {
             tracing::error!(%error, "a step failed");
         }
         let took = ended.since(started);
+        self.steps.count(step.iter().map(|row| row.count).max().unwrap_or(1), took);
         self.scheduler.handle(self.shared.now(), Input::Stepped { took, rows: &outcomes });
         self.publish();
     }
@@ -182,6 +185,7 @@ impl Inference {
             kv_held_bytes: self.scheduler.kv_held_bytes(),
             decode_us: costs.decode().as_micros() as u64,
             prefill_token_us: costs.token().as_micros() as u64,
+            steps: self.steps,
         });
     }
 

@@ -43,6 +43,29 @@ pub struct Snapshot {
     pub kv_held_bytes: u64,
     pub decode_us: u64,
     pub prefill_token_us: u64,
+    pub steps: StepTotals,
+}
+
+/// Time that the engine took since the start. What a client waits for beyond it is the daemon's.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StepTotals {
+    decode: u64,
+    decode_us: u64,
+    prefill: u64,
+    prefill_us: u64,
+}
+
+impl StepTotals {
+    /// Counts a step in which the longest row had `tokens` tokens.
+    pub fn count(&mut self, tokens: u32, took: Duration) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let (steps, total) = match tokens {
+            1 => (&mut self.decode, &mut self.decode_us),
+            _ => (&mut self.prefill, &mut self.prefill_us),
+        };
+        *steps += 1;
+        *total += us;
+    }
 }
 
 /// What was done since the start.
@@ -195,6 +218,14 @@ impl Shared {
             "costs".into(),
             json!({
                 "decode_us": snapshot.decode_us, "prefill_token_us": snapshot.prefill_token_us,
+            }),
+        );
+        let steps = snapshot.steps;
+        body.insert(
+            "steps".into(),
+            json!({
+                "decode": steps.decode, "decode_us": steps.decode_us,
+                "prefill": steps.prefill, "prefill_us": steps.prefill_us,
             }),
         );
         body.insert(
