@@ -83,7 +83,8 @@ fn main() {
             let raw = raw_engine(&args, folder.path(), engine, threads);
             subjects.extend(raw.map(|p| (Box::new(p) as Box<dyn Subject>, Vec::new())));
         }
-        let peers = args.peers.iter().flat_map(|python| peers(&args, python, folder.path(), threads));
+        let peers =
+            args.peers.iter().flat_map(|python| peers(&args, python, folder.path(), threads));
         subjects.extend(peers.map(|p| (Box::new(p) as Box<dyn Subject>, Vec::new())));
         let rounds = take_turns(&args, &mut subjects);
         for ((subject, starts), rounds) in subjects.iter().zip(rounds) {

@@ -50,6 +50,6 @@ mod tests {
         assert_eq!(bundle.graph.kv_update, KvUpdate::InPlace);
         assert!(!bundle.generation.eos.is_empty());
         assert!(!bundle.goldens.is_empty());
-        assert!(bundle.text.chat_template.is_some());
+        assert!(bundle.text.tokenizer_config.is_some());
     }
 }
