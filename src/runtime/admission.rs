@@ -3,11 +3,11 @@
 //! A thread of its own, since tokenizing a long prompt and compiling a grammar take longer than a
 //! step may wait.
 
-use super::handle::Event;
 use super::job::Job;
+use super::limits::Limits;
 use super::model::{Model, ReadyTask};
+use super::outbox::Event;
 use super::shared::{Shared, Work};
-use super::start::Limits;
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::plan::{Caps, ModelId};
 use crate::core::request::{Deadline, Sampling};

@@ -1,6 +1,6 @@
 //! One admitted request on the inference thread: its tokens, and what becomes of logits.
 
-use super::handle::{Event, Outbox};
+use super::outbox::{Event, Outbox};
 use super::shared::Seat;
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::request::{RequestId, StopReason, Time};

@@ -7,12 +7,16 @@ mod admission;
 mod handle;
 mod inference;
 mod job;
+mod limits;
 mod model;
+mod outbox;
 mod service;
 mod shared;
 mod start;
 
-pub use handle::{Event, Handle, Origin, Outbox};
+pub use handle::Handle;
+pub use limits::Limits;
 pub use model::{Model, ModelError, ReadyTask};
+pub use outbox::{Event, Origin, Outbox};
 pub use service::Service;
-pub use start::{Limits, Runtime};
+pub use start::Runtime;

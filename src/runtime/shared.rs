@@ -1,6 +1,6 @@
 //! What the handles, the admission thread and the inference thread all see.
 
-use super::handle::{Origin, Outbox};
+use super::outbox::{Origin, Outbox};
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::request::{RequestId, Time};
 use crate::wire::Ask;

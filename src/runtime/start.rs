@@ -3,6 +3,7 @@
 use super::admission::Admission;
 use super::handle::Handle;
 use super::inference::Inference;
+use super::limits::Limits;
 use super::model::Model;
 use super::shared::Shared;
 use crate::core::cost::Costs;
@@ -14,23 +15,6 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-/// What the runtime may take, and what requests get that ask for nothing else.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Requests that may wait for a slot.
-    pub queue: usize,
-    /// No step is planned to take longer.
-    pub max_step: Duration,
-    /// The deadline of requests that name none.
-    pub deadline: Duration,
-    /// The bound on the first token of requests that name none.
-    pub first_token: Option<Duration>,
-    /// The most tokens of answers that name no limit.
-    pub max_tokens: u32,
-    /// The largest prompt, in bytes.
-    pub prompt_bytes: usize,
-}
 
 /// The running threads.
 #[derive(Debug)]

@@ -1,0 +1,280 @@
+//! Who runs the next step: admission, priorities, deadlines, slots.
+//!
+//! The caller says what happened ([`Scheduler::handle`]) and asks what to do
+//! ([`Scheduler::poll`]); between two steps of the engine nothing else changes state.
+//!
+//! Policy: while every promise would still be kept if anything at all ran next, the highest priority
+//! goes first and its sessions take turns step by step. As soon as that is not so, sessions with a
+//! promise run by earliest deadline, which is optimal for one preemptible resource (Liu and Layland
+//! 1973, Dertouzos 1974); rank by priority would break promises when a slot becomes free early. A
+//! slot is kept until its session ends, but a best-effort session may lose it and is computed anew.
+
+mod admission;
+mod turn;
+
+use super::cost::Costs;
+use super::error::RejectReason;
+use super::ledger::Ledger;
+use super::plan::{Caps, MAX_ROWS, ModelId, Slot};
+use super::request::{RequestId, StopReason, Time};
+use super::session::{Phase, Session, Ticket};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// The most sessions, running and waiting, over all models.
+pub const MAX_SESSIONS: usize = 256;
+/// The most models.
+pub const MAX_MODELS: usize = 4;
+
+/// A model as the scheduler sees it.
+#[derive(Debug, Clone)]
+pub struct ModelPlan {
+    /// What its engine can do.
+    pub caps: Caps,
+    /// What its steps cost.
+    pub costs: Costs,
+    /// KV bytes of one slot.
+    pub slot_bytes: u64,
+}
+
+/// Limits of the scheduler.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Sessions that may wait for a slot.
+    pub queue: usize,
+    /// No step is planned to take longer.
+    pub max_step: Duration,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A new request; answered by [`Output::Rejected`], or in the end by [`Output::Finished`].
+    Submit(Ticket),
+    /// A step of the engine ended.
+    Stepped {
+        /// How long the engine took.
+        took: Duration,
+        /// Every row of the step, and what became of it.
+        rows: &'a [(RequestId, RowOutcome)],
+    },
+    /// A request must end now.
+    Cancel(RequestId, StopReason),
+    /// The engine has let go of the slot of a finished request.
+    SlotFreed(Slot),
+    /// Take nothing new, and end what still runs at this time.
+    Drain {
+        /// The end.
+        until: Time,
+    },
+}
+
+/// What became of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowOutcome {
+    /// The tokens are in the cache; no logits were asked for.
+    Fed,
+    /// The answer grew by this many tokens: one sampled, the others forced.
+    Grew(u32),
+    /// The request ended, after growing by this many tokens.
+    Ended(StopReason, u32),
+}
+
+/// A row of a planned step: feed `count` tokens of request `id` from position `pos` on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlannedRow {
+    /// The request.
+    pub id: RequestId,
+    /// Its slot.
+    pub slot: Slot,
+    /// Tokens in the slot so far.
+    pub pos: u32,
+    /// Tokens to feed.
+    pub count: u32,
+    /// Whether logits are needed after the last of them.
+    pub logits: bool,
+}
+
+/// The rows of a step; all of one model.
+pub type Step = heapless::Vec<PlannedRow, MAX_ROWS>;
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a step comes with most polls; a box would allocate")]
+pub enum Output {
+    /// Tell the client that its request was refused.
+    Rejected(RequestId, RejectReason),
+    /// Tell the client how its request ended; then free the slot.
+    Finished {
+        /// The request.
+        id: RequestId,
+        /// Why it ended.
+        reason: StopReason,
+        /// The slot to let go of.
+        slot: Option<Slot>,
+    },
+    /// Run this step.
+    Step(Step),
+    /// Nothing to do before the given time, or before the next input.
+    Idle(Option<Time>),
+}
+
+/// The scheduler.
+#[derive(Debug)]
+pub struct Scheduler {
+    models: Vec<Model>,
+    limits: Limits,
+    sessions: Vec<Session>,
+    outputs: VecDeque<Output>,
+    drain: Option<Time>,
+    steps: u64,
+}
+
+#[derive(Debug)]
+struct Model {
+    caps: Caps,
+    costs: Costs,
+    ledger: Ledger,
+}
+
+impl Scheduler {
+    /// A scheduler for these models; [`ModelId`] is the index.
+    pub fn new(models: Vec<ModelPlan>, limits: Limits) -> Self {
+        let models: Vec<Model> = (0u8..)
+            .zip(models)
+            .map(|(id, plan)| Model {
+                ledger: Ledger::new(ModelId(id), plan.caps.slots, plan.slot_bytes),
+                caps: plan.caps,
+                costs: plan.costs,
+            })
+            .collect();
+        let slots: usize = models.iter().map(|m| usize::from(m.caps.slots)).sum();
+        let room = slots + limits.queue;
+        Self {
+            models,
+            limits,
+            sessions: Vec::with_capacity(room),
+            outputs: VecDeque::with_capacity(2 * room),
+            drain: None,
+            steps: 0,
+        }
+    }
+
+    /// The sessions under way and queued, in no order.
+    pub fn sessions(&self) -> &[Session] {
+        &self.sessions
+    }
+
+    /// How many sessions hold a slot, and how many wait for one.
+    pub fn load(&self) -> (usize, usize) {
+        let running = self.sessions.iter().filter(|s| s.phase() != Phase::Queued).count();
+        (running, self.sessions.len() - running)
+    }
+
+    /// Bytes of the KV slots in use.
+    pub fn kv_held_bytes(&self) -> u64 {
+        self.models.iter().map(|m| m.ledger.held_bytes()).sum()
+    }
+
+    /// What steps of `model` cost by now.
+    pub fn costs(&self, model: ModelId) -> Costs {
+        self.models[usize::from(model.0)].costs
+    }
+
+    /// Whether everything asked for has been answered.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty() && self.outputs.is_empty()
+    }
+
+    /// Takes note of what happened at `now`.
+    pub fn handle(&mut self, now: Time, input: Input<'_>) {
+        match input {
+            Input::Submit(ticket) => self.submit(now, ticket),
+            Input::Stepped { took, rows } => self.stepped(took, rows),
+            Input::Cancel(id, reason) => self.finish(id, reason),
+            Input::SlotFreed(slot) => self.models[usize::from(slot.model.0)].ledger.release(slot),
+            Input::Drain { until } => self.drain = Some(until),
+        }
+    }
+
+    /// What to do at `now`. Call it until it says [`Output::Idle`].
+    pub fn poll(&mut self, now: Time) -> Output {
+        self.expire(now);
+        if let Some(output) = self.outputs.pop_front() {
+            return output;
+        }
+        match self.plan_step(now) {
+            Some(step) => Output::Step(step),
+            None => Output::Idle(self.next_expiry()),
+        }
+    }
+
+    fn submit(&mut self, now: Time, mut ticket: Ticket) {
+        match self.admit(now, &mut ticket) {
+            Ok(()) => self.sessions.push(Session::new(ticket)),
+            Err(reason) => self.outputs.push_back(Output::Rejected(ticket.id, reason)),
+        }
+    }
+
+    fn chunk(&self, model: &Model) -> u32 {
+        model.costs.chunk_within(self.limits.max_step, model.caps.max_chunk)
+    }
+
+    fn model(&self, id: ModelId) -> &Model {
+        &self.models[usize::from(id.0)]
+    }
+
+    fn stepped(&mut self, took: Duration, rows: &[(RequestId, RowOutcome)]) {
+        for &(id, outcome) in rows {
+            let Some(session) = self.sessions.iter_mut().find(|s| s.ticket.id == id) else {
+                continue;
+            };
+            if rows.len() == 1 {
+                let model = &mut self.models[usize::from(session.ticket.model.0)];
+                model.costs.observe(session.running, took);
+            }
+            session.fed += std::mem::take(&mut session.running);
+            match outcome {
+                RowOutcome::Fed => {}
+                RowOutcome::Grew(tokens) => {
+                    session.known += tokens;
+                    if session.to_come() == 0 {
+                        self.finish(id, StopReason::Length);
+                    }
+                }
+                RowOutcome::Ended(reason, tokens) => {
+                    session.known += tokens;
+                    self.finish(id, reason);
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self, id: RequestId, reason: StopReason) {
+        if let Some(at) = self.sessions.iter().position(|s| s.ticket.id == id) {
+            let session = self.sessions.swap_remove(at);
+            self.outputs.push_back(Output::Finished { id, reason, slot: session.slot });
+        }
+    }
+
+    fn expire(&mut self, now: Time) {
+        let cut = if self.drain.is_some_and(|until| until <= now) {
+            StopReason::ShuttingDown
+        } else {
+            StopReason::Deadline
+        };
+        while let Some(id) = self
+            .sessions
+            .iter()
+            .find(|s| cut == StopReason::ShuttingDown || s.ticket.deadline.answer <= now)
+            .map(|s| s.ticket.id)
+        {
+            self.finish(id, cut);
+        }
+    }
+
+    fn next_expiry(&self) -> Option<Time> {
+        let deadlines = self.sessions.iter().map(|s| s.ticket.deadline.answer);
+        deadlines.chain(self.drain.filter(|_| !self.sessions.is_empty())).min()
+    }
+}
