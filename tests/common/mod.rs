@@ -6,11 +6,22 @@ use slmd::core::plan::{ModelId, Row, Slot, StepPlan, Want};
 use slmd::engine::Engine;
 use std::path::PathBuf;
 
+/// `slmd` in the user's cache, where the scripts in `onnx/` put what they make.
+fn cache() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let cache = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
+    Some(cache.join("slmd"))
+}
+
+/// The Python of the environment that `onnx/setup-python` makes, else the system's.
+pub fn python() -> PathBuf {
+    let own = cache().map(|cache| cache.join("venv/bin/python"));
+    own.filter(|python| python.exists()).unwrap_or_else(|| "python3".into())
+}
+
 /// The folder of a test model made by `onnx/make-test-models`, or a message and none.
 pub fn model_dir(name: &str) -> Option<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").filter(|v| !v.is_empty()).map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
-    let dir = cache.join("slmd/test-models").join(name);
+    let dir = cache()?.join("test-models").join(name);
     if dir.exists() {
         return Some(dir);
     }
