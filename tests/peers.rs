@@ -36,7 +36,7 @@ fn as_user<T: Send + 'static>(groups: Vec<u32>, work: impl FnOnce() -> T + Send 
 /// A daemon whose socket the file system lets everybody connect to.
 fn daemon(access: Access) -> Option<(Daemon, PathBuf)> {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("not root: skipped");
+        eprintln!("SKIP: needs root to change users");
         return None;
     }
     let daemon = Daemon::letting_in(access, Limits::default());
