@@ -37,7 +37,8 @@ fn main() {
     println!("{:24} us/token: median (quartiles) of {rounds} rounds of {tokens}", "");
     for (name, codec, ask) in ways(tokens) {
         let mut client = Client::connect_with(&socket, codec).expect("it listens");
-        let mut figures: Vec<f64> = (0..=rounds).map(|_| round(&mut client, &ask)).skip(1).collect();
+        let mut figures: Vec<f64> =
+            (0..=rounds).map(|_| round(&mut client, &ask)).skip(1).collect();
         figures.sort_unstable_by(f64::total_cmp);
         let at = |share: f64| figures[((figures.len() - 1) as f64 * share) as usize];
         println!("{name:24} {:6.1} ({:.1} to {:.1})", at(0.5), at(0.25), at(0.75));

@@ -10,7 +10,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("kernels", &[]),
     ("metrics", &["core"]),
     ("bundle", &["core"]),
-    ("text", &["core", "bundle"]),
+    ("text", &["core"]),
     ("sample", &["core", "text"]),
     ("wire", &["core"]),
     ("engine", &["core", "kernels", "bundle"]),

@@ -44,7 +44,9 @@ pub fn prepare(source: &Path, tokens: usize) -> (tempfile::TempDir, Vec<String>)
             }),
             Some("tokenizer_config.json") => edit(&entry.path(), &target, |json| {
                 let names = ["chat_template", "bos_token", "eos_token", "unk_token", "pad_token"];
-                json.as_object_mut().expect("an object").retain(|k, _| !names.contains(&k.as_str()));
+                json.as_object_mut()
+                    .expect("an object")
+                    .retain(|k, _| !names.contains(&k.as_str()));
             }),
             _ => {
                 if std::fs::hard_link(entry.path(), &target).is_err() {

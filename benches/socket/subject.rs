@@ -172,7 +172,8 @@ impl Drop for Daemon {
 }
 
 fn spawn(plan: &DaemonPlan<'_>, folder: &Path) -> Child {
-    let step = plan.max_step_ms.map_or(String::new(), |ms| format!("[latency]\nmax-step-ms = {ms}"));
+    let step =
+        plan.max_step_ms.map_or(String::new(), |ms| format!("[latency]\nmax-step-ms = {ms}"));
     let config = format!(
         "model = {:?}\nengine = {:?}\nthreads = {}\n[budget]\nmemory = \"4GiB\"\n\
          context-tokens = 1024\nsessions = 1\n[unix]\nallow-groups = []\n{step}\n",

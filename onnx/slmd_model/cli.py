@@ -59,6 +59,7 @@ def add_convert(commands) -> None:
     p.add_argument("source", type=Path, metavar="SRC_DIR")
     p.add_argument("out", type=Path, metavar="OUT_DIR")
     p.add_argument("--precision", choices=("fp32", "int8", "int4"), default="fp32")
+    p.add_argument("--exact", action="store_true", help="weights with zero points, activations in fp32")
     p.add_argument("--full-logits", action="store_true", help="logits for every token, not only the last")
     p.set_defaults(run=run_convert)
 
@@ -197,11 +198,10 @@ def run_convert(args) -> None:
 
     with tempfile.TemporaryDirectory() as hf:
         llama2c.convert(args.source, Path(hf))
-        # A model this small is free to be exact: 8-bit weights with zero points and fp32
-        # activations keep all 200 tokens of the golden story; with symmetric weights or 8-bit
-        # activations a near-tie falls the other way at token 114 or 61.
-        exact = {"symmetric": False, "accuracy_level": 0} if args.precision == "int8" else {}
-        options = Options(precision=args.precision, full_logits=args.full_logits, **exact)
+        options = Options(
+            precision=args.precision, full_logits=args.full_logits, symmetric=not args.exact,
+            accuracy_level=0 if args.exact else 4,
+        )  # fmt: skip
         request = Request(f"stories260k-{args.precision}", license="MIT", options=options, steps=64)
         print(*export(Path(hf), args.out, request), sep="\n")
 

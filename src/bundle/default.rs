@@ -10,6 +10,7 @@ macro_rules! embed {
 
 /// Every file of `onnx/default/`.
 pub const FILES: &[EmbeddedFile] = embed![
+    "MODEL_CARD.md",
     "alert.schema.json",
     "genai_config.json",
     "generation_config.json",
@@ -49,6 +50,6 @@ mod tests {
         assert_eq!(bundle.graph.kv_update, KvUpdate::InPlace);
         assert!(!bundle.generation.eos.is_empty());
         assert!(!bundle.goldens.is_empty());
-        assert!(bundle.text.chat_template.is_some());
+        assert!(bundle.text.tokenizer_config.is_some());
     }
 }

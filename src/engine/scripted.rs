@@ -5,8 +5,8 @@ use crate::core::plan::{Caps, MAX_ROWS, Rollback, Shapes, Slot, StepPlan, StopGr
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Says what comes after the tokens of a slot.
-pub type Script = Box<dyn FnMut(&[u32]) -> u32 + Send>;
+/// Says what comes after the tokens of a slot, or how the step fails.
+pub type Script = Box<dyn FnMut(&[u32]) -> Result<u32, StepError> + Send>;
 
 /// The engine.
 pub struct ScriptedEngine {
@@ -17,8 +17,6 @@ pub struct ScriptedEngine {
     token_cost: Duration,
     slots: Vec<Vec<u32>>,
     logits: Vec<Vec<f32>>,
-    /// Every step fails with this from now on.
-    pub fault: Option<StepError>,
 }
 
 impl ScriptedEngine {
@@ -46,7 +44,6 @@ impl ScriptedEngine {
             token_cost: Duration::ZERO,
             slots: vec![Vec::new(); usize::from(options.slots)],
             logits: Vec::new(),
-            fault: None,
         }
     }
 
@@ -72,9 +69,6 @@ impl Engine for ScriptedEngine {
     }
 
     fn step(&mut self, plan: &StepPlan<'_>) -> Result<(), StepError> {
-        if let Some(fault) = &self.fault {
-            return Err(fault.clone());
-        }
         super::check_plan(&self.caps, plan)?;
         self.logits.clear();
         let mut tokens = 0;
@@ -89,7 +83,7 @@ impl Engine for ScriptedEngine {
             let mut logits = Vec::new();
             if row.want == Want::Last {
                 logits.resize(self.caps.vocab_size as usize, 0.0);
-                logits[(self.script)(slot) as usize] = 10.0;
+                logits[(self.script)(slot)? as usize] = 10.0;
             }
             self.logits.push(logits);
         }

@@ -48,6 +48,7 @@ impl Admission {
                 Err(reason) => {
                     tracing::info!(request = request.0, from = ?work.origin, code = reason.code(), "refused");
                     self.shared.count(|c| c.refuse(reason.code));
+                    drop(work.seat);
                     work.outbox.finish(Event { request, reply: Reply::Error { id, reason } });
                 }
             }
@@ -105,7 +106,7 @@ impl Admission {
             vocabulary: Arc::clone(&self.model.vocabulary),
             stream: work.ask.stream,
             outbox: work.outbox,
-            _seat: work.seat,
+            seat: work.seat,
             progress: super::job::Progress::default(),
         };
         match self.jobs.try_send(job) {
@@ -113,10 +114,7 @@ impl Admission {
             Err(error) => {
                 let (std::sync::mpsc::TrySendError::Full(job)
                 | std::sync::mpsc::TrySendError::Disconnected(job)) = error;
-                let request = job.id();
-                let code = ErrorCode::ShuttingDown;
-                let reply = Reply::refuse(job.client_id, code, "slmd is going down");
-                job.outbox.finish(Event { request, reply });
+                job.refuse(RejectReason::new(ErrorCode::ShuttingDown, "slmd is going down"));
             }
         }
     }

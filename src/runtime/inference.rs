@@ -2,12 +2,11 @@
 
 use super::job::Job;
 use super::shared::{Shared, Snapshot, StepTotals};
-use crate::core::error::ErrorCode;
+use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::plan::{MAX_ROWS, ModelId, Row, StepPlan, Want};
 use crate::core::request::{RequestId, StopReason};
 use crate::core::scheduler::{Input, Output, RowOutcome, Scheduler, Step};
 use crate::engine::{Engine, StepError};
-use crate::wire::Reply;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -73,8 +72,7 @@ impl Inference {
             Output::Rejected(id, reason) => {
                 if let Some(job) = self.jobs.remove(&id) {
                     self.shared.count(|c| c.refuse(reason.code));
-                    let reply = Reply::Error { id: job.client_id, reason };
-                    job.outbox.finish(super::Event { request: id, reply });
+                    job.refuse(reason);
                 }
             }
             Output::Finished { id, reason, slot } => {
@@ -82,6 +80,7 @@ impl Inference {
                     self.engine.release(slot);
                     self.scheduler.handle(now, Input::SlotFreed(slot));
                 }
+                self.publish();
                 self.finish(id, reason);
             }
         }
@@ -193,9 +192,7 @@ impl Inference {
     /// What came in while the last answer went out.
     fn refuse_the_rest(&mut self) {
         while let Ok(job) = self.inbox.recv_timeout(Duration::from_millis(50)) {
-            let id = job.id();
-            let reply = Reply::refuse(job.client_id, ErrorCode::ShuttingDown, "slmd is going down");
-            job.outbox.finish(super::Event { request: id, reply });
+            job.refuse(RejectReason::new(ErrorCode::ShuttingDown, "slmd is going down"));
         }
     }
 }

@@ -35,7 +35,7 @@ pub struct Job {
     /// Where replies go.
     pub outbox: Outbox,
     /// Its place among the requests held.
-    pub _seat: Seat,
+    pub seat: Seat,
     /// What happened so far.
     pub progress: Progress,
 }
@@ -181,8 +181,18 @@ impl Job {
             Some(reason) => Reply::Error { id, reason },
             None => Reply::Answer(Box::new(self.answer(id, reason, now))),
         };
-        self.outbox.finish(Event { request, reply });
+        let Self { outbox, seat, .. } = self;
+        // Who has heard the answer finds the seat free.
+        drop(seat);
+        outbox.finish(Event { request, reply });
         code
+    }
+
+    /// Refuses it before it ran.
+    pub fn refuse(self, reason: RejectReason) {
+        let (request, id) = (self.id(), self.client_id);
+        drop(self.seat);
+        self.outbox.finish(Event { request, reply: Reply::Error { id, reason } });
     }
 
     fn error(&self, reason: StopReason) -> Option<RejectReason> {

@@ -4,7 +4,6 @@ use crate::bundle::{Bundle, Output, SamplingDefaults, Task};
 use crate::core::request::Sampling;
 use crate::sample::{GrammarFactory, ResponseShape, TokenMask};
 use crate::text::{ChatTemplate, Clock, TaskTemplate, TextError, Tokenizer};
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -62,11 +61,10 @@ impl Model {
             problem,
         };
         let files = &bundle.text;
-        let bytes = |json: &Option<Value>| json.as_ref().map(|json| json.to_string().into_bytes());
         let tokenizer = Tokenizer::new(
             &files.tokenizer_json,
-            bytes(&files.tokenizer_config).as_deref(),
-            bytes(&files.special_tokens_map).as_deref(),
+            files.tokenizer_config.as_deref(),
+            files.special_tokens_map.as_deref(),
         )
         .map_err(|e| wrong("tokenizer", e.to_string()))?;
         let tokenizer = Arc::new(tokenizer);

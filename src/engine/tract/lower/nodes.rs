@@ -93,6 +93,9 @@ impl Lowering<'_> {
             k: size("K", 0),
             bits: size("bits", 4),
             block: size("block_size", 0),
+            // Who takes 8-bit weights without `accuracy_level = 4` is after precision; 4-bit ones
+            // without it are common, and eight times their size would fit no board.
+            exact: size("bits", 4) == 8 && node.int("accuracy_level", 0) < 2,
         };
         if spec.block == 0 {
             return Err("MatMulNBits without block_size".to_owned());
@@ -139,7 +142,7 @@ impl Lowering<'_> {
         }
         let n = dim(codes, 0);
         let k = (elements(codes) * 8).checked_div(bits * n).unwrap_or(0);
-        let spec = QuantSpec { codes, scales, zeros, n, k, bits, block };
+        let spec = QuantSpec { codes, scales, zeros, n, k, bits, block, exact: false };
         let weights = self.weights.quant(&mut self.reader, &spec)?;
         let op = OwnOp::new(Embedding { weights });
         Ok((op, vec![node.input[1].clone()], vec![node.output[0].clone()]))

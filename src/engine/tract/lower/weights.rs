@@ -28,6 +28,8 @@ pub(super) struct QuantSpec<'a> {
     pub k: usize,
     pub bits: usize,
     pub block: usize,
+    /// Whether activations stay fp32; the weights are then kept as fp32 too.
+    pub exact: bool,
 }
 
 /// Every packed matrix of a graph.
@@ -49,7 +51,8 @@ impl WeightStore {
         weights
     }
 
-    /// Block-quantised weights. Blocks of 16 and float zero points become dense floats.
+    /// Block-quantised weights. Blocks of 16, float zero points and what is to be exact
+    /// become dense floats.
     ///
     /// # Errors
     /// A sentence that names the tensor at fault.
@@ -92,7 +95,7 @@ impl WeightStore {
                 source.value(row, column) + (middle - zeros[block]) * scales[block]
             };
             Weights::Dense(Arc::new(DenseMatrix::pack(spec.n, spec.k, value)))
-        } else if !spec.block.is_multiple_of(BLOCK) {
+        } else if spec.exact || !spec.block.is_multiple_of(BLOCK) {
             let value = |row, column| source.value(row, column);
             Weights::Dense(Arc::new(DenseMatrix::pack(spec.n, spec.k, value)))
         } else {

@@ -55,7 +55,8 @@ impl Weights {
 ///
 /// Input `[.., k]`, output `[.., n]`. Definition: ONNX Runtime's `ContribOperators.md`,
 /// `com.microsoft.MatMulNBits`; activations are quantised to 8 bits per block of the
-/// weights, as its `accuracy_level = 4` has it, at every accuracy level.
+/// weights, as its `accuracy_level = 4` has it, at every accuracy level of 4-bit weights. 8-bit
+/// weights with fp32 activations (levels 0 and 1) are dense here.
 #[derive(Debug)]
 pub(in super::super) struct Linear {
     pub runtime: Arc<Runtime>,

@@ -1,0 +1,39 @@
+//! Any bytes as schema, regular expression or grammar: an error or a constraint whose first steps
+//! work, never a panic or a hang.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use slmd::bundle::Bundle;
+use slmd::runtime::Model;
+use slmd::sample::{Masked, ResponseShape};
+use std::sync::OnceLock;
+
+fn model() -> &'static Model {
+    static MODEL: OnceLock<Model> = OnceLock::new();
+    MODEL.get_or_init(|| {
+        let bundle = Bundle::default_model().expect("the embedded model");
+        Model::new(&bundle, &[]).expect("its text side")
+    })
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Some((kind, rest)) = data.split_first() else { return };
+    let text = || String::from_utf8_lossy(rest).into_owned();
+    let shape = match kind % 4 {
+        0 => ResponseShape::Regex(text()),
+        1 => ResponseShape::Lark(text()),
+        2 => ResponseShape::Choice(text().split(',').map(str::to_owned).collect()),
+        _ => match serde_json::from_slice(rest) {
+            Ok(schema) => ResponseShape::JsonSchema(schema),
+            Err(_) => return,
+        },
+    };
+    let Ok(mut constraint) = model().grammars.compile(&shape) else { return };
+    for _ in 0..8 {
+        let Ok(Masked::Tokens(mask)) = constraint.mask() else { return };
+        let token = mask.ids().next().expect("a mask has a token");
+        if constraint.advance(token).is_err() || constraint.must_stop() {
+            return;
+        }
+    }
+});

@@ -1,0 +1,202 @@
+//! The runtime around a scripted engine: what happens when steps are slow, or fail, or clients do
+//! not read.
+#![cfg(feature = "default-model")]
+
+use slmd::bundle::Bundle;
+use slmd::core::error::ErrorCode;
+use slmd::engine::scripted::{Script, ScriptedEngine};
+use slmd::engine::{EngineOptions, StepError};
+use slmd::runtime::{Event, Limits, Model, Origin, Outbox, Runtime};
+use slmd::wire::{Ask, Message, Reply};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// A token of the default model's vocabulary that is a plain word, and its text.
+struct Word {
+    id: u32,
+    text: String,
+    vocab_size: u32,
+    eos: u32,
+}
+
+fn word() -> (Model, Word) {
+    let bundle = Bundle::default_model().expect("the embedded model");
+    let model = Model::new(&bundle, &[]).expect("its text side");
+    let table = model.tokenizer.table();
+    let plain = |id: &u32| table.bytes(*id).len() > 2 && table.bytes(*id).is_ascii();
+    let letters = |id: &u32| table.bytes(*id).iter().all(u8::is_ascii_lowercase);
+    let id = (400..table.len() as u32).find(|id| plain(id) && letters(id)).expect("a word");
+    let text = String::from_utf8(table.bytes(id).to_vec()).expect("ASCII");
+    let word = Word { id, text, vocab_size: bundle.graph.vocab_size as u32, eos: model.eos[0] };
+    (model, word)
+}
+
+fn start(model: Model, vocab_size: u32, step: Duration, script: Script) -> Runtime {
+    let options = EngineOptions { threads: 1, slots: 2, context_tokens: 256, max_chunk: 32 };
+    let engine = ScriptedEngine::new(vocab_size, &options, script).with_cost(step, Duration::ZERO);
+    let limits = Limits {
+        queue: 2,
+        max_step: Duration::from_millis(60),
+        deadline: Duration::from_secs(20),
+        first_token: None,
+        max_tokens: 64,
+        prompt_bytes: 4096,
+    };
+    let facts = serde_json::Map::new();
+    Runtime::start(model, Box::new(engine), &limits, facts).expect("the self-test passes")
+}
+
+/// A conversation, so that no task and no grammar interferes.
+fn chat(text: &str) -> Ask {
+    let message = Message { role: "user".into(), content: text.into() };
+    Ask { messages: vec![message], ..Ask::default() }
+}
+
+fn submit(runtime: &Runtime, ask: Ask, room: usize) -> mpsc::Receiver<Event> {
+    let (sender, receiver) = mpsc::channel(room);
+    let outbox = Outbox::reserve(&sender).expect("an empty channel");
+    let origin = Origin { uid: None, gid: None, transport: "test" };
+    runtime.handle().submit(ask, &origin, outbox).expect("accepted");
+    receiver
+}
+
+fn replies(mut receiver: mpsc::Receiver<Event>) -> Vec<Reply> {
+    std::iter::from_fn(|| receiver.blocking_recv()).map(|event| event.reply).collect()
+}
+
+#[test]
+fn the_answer_is_what_the_engine_said_and_ends_with_its_end_token() {
+    let (model, word) = word();
+    let (id, eos) = (word.id, word.eos);
+    let script = move |tokens: &[u32]| {
+        let said = tokens.iter().rev().take_while(|t| **t == id).count();
+        Ok(if said < 3 { id } else { eos })
+    };
+    let runtime = start(model, word.vocab_size, Duration::ZERO, Box::new(script));
+    match replies(submit(&runtime, chat("hello"), 64)).as_slice() {
+        [Reply::Answer(answer)] => {
+            assert_eq!(answer.text, word.text.repeat(3));
+            assert_eq!((answer.cause, answer.completion_tokens), ("stop", 3));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_failing_step_is_told_to_its_request_and_the_next_one_is_served() {
+    let (model, word) = word();
+    let (id, eos) = (word.id, word.eos);
+    let mut answers = 0;
+    let script = move |tokens: &[u32]| {
+        answers += 1;
+        // The self-test asks seven times; the second token of the first request fails.
+        match answers {
+            9 => Err(StepError::Engine("out of order".into())),
+            _ if tokens.last() == Some(&id) => Ok(eos),
+            _ => Ok(id),
+        }
+    };
+    let runtime = start(model, word.vocab_size, Duration::ZERO, Box::new(script));
+    let first = replies(submit(&runtime, chat("one"), 64));
+    assert!(
+        matches!(first.as_slice(), [Reply::Error { reason, .. }]
+            if reason.code == ErrorCode::Internal && reason.message.contains("out of order")),
+        "{first:?}"
+    );
+    let second = replies(submit(&runtime, chat("two"), 64));
+    assert!(matches!(second.as_slice(), [Reply::Answer(_)]), "{second:?}");
+}
+
+#[test]
+fn at_the_deadline_the_answer_goes_out_as_it_stands() {
+    let (model, word) = word();
+    let id = word.id;
+    let step = Duration::from_millis(10);
+    let runtime = start(model, word.vocab_size, step, Box::new(move |_| Ok(id)));
+    let ask =
+        Ask { deadline_ms: Some(200), max_tokens: Some(200), best_effort: true, ..chat("go on") };
+    match replies(submit(&runtime, ask.clone(), 64)).as_slice() {
+        [Reply::Answer(answer)] => {
+            assert_eq!((answer.cause, answer.finish_reason), ("deadline", "length"));
+            assert!(answer.truncated && !answer.text.is_empty());
+            assert!(answer.total_ms < 200.0 + 60.0, "{} ms", answer.total_ms);
+        }
+        other => panic!("{other:?}"),
+    }
+    // Without best effort it is refused at once, with the time that it would need.
+    let refused = replies(submit(&runtime, Ask { best_effort: false, ..ask }, 64));
+    assert!(
+        matches!(refused.as_slice(), [Reply::Error { reason, .. }]
+            if reason.code == ErrorCode::DeadlineInfeasible && reason.needs_ms > Some(200)),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_client_that_does_not_read_loses_deltas_but_never_the_answer() {
+    let (model, word) = word();
+    let id = word.id;
+    let runtime = start(model, word.vocab_size, Duration::ZERO, Box::new(move |_| Ok(id)));
+    let ask = Ask { stream: true, max_tokens: Some(50), ..chat("go on") };
+    let receiver = submit(&runtime, ask, 8);
+    std::thread::sleep(Duration::from_millis(200));
+    let all = replies(receiver);
+    let Some(Reply::Answer(answer)) = all.last() else { panic!("{all:?}") };
+    assert_eq!(answer.text, word.text.repeat(50));
+    let heard: String = all
+        .iter()
+        .filter_map(|r| if let Reply::Delta { text, .. } = r { Some(text.as_str()) } else { None })
+        .collect();
+    assert!(heard.len() < answer.text.len() && answer.text.starts_with(&heard));
+}
+
+#[test]
+fn a_request_can_be_cancelled_before_it_came_through_admission_and_while_it_runs() {
+    let (model, word) = word();
+    let id = word.id;
+    let step = Duration::from_millis(5);
+    let runtime = start(model, word.vocab_size, step, Box::new(move |_| Ok(id)));
+    for pause in [0, 50] {
+        let (sender, receiver) = mpsc::channel(64);
+        let outbox = Outbox::reserve(&sender).expect("an empty channel");
+        drop(sender);
+        let origin = Origin { uid: None, gid: None, transport: "test" };
+        let ask = Ask { max_tokens: Some(200), ..chat("go on") };
+        let request = runtime.handle().submit(ask, &origin, outbox).expect("accepted");
+        std::thread::sleep(Duration::from_millis(pause));
+        runtime.handle().cancel(request);
+        let all = replies(receiver);
+        assert!(
+            matches!(all.as_slice(), [Reply::Error { reason, .. }]
+                if reason.code == ErrorCode::Cancelled),
+            "{all:?}"
+        );
+    }
+    let status = runtime.handle().status();
+    assert_eq!(status["requests"]["held"], 0, "a seat leaked: {status}");
+    assert_eq!(status["memory"]["kv_held_bytes"], 0, "a slot leaked: {status}");
+}
+
+#[test]
+fn draining_ends_what_still_runs_at_its_limit() {
+    let (model, word) = word();
+    let id = word.id;
+    let step = Duration::from_millis(5);
+    let runtime = start(model, word.vocab_size, step, Box::new(move |_| Ok(id)));
+    let ask = Ask { max_tokens: Some(200), ..chat("go on") };
+    let running = submit(&runtime, ask, 64);
+    std::thread::sleep(Duration::from_millis(50));
+    runtime.drain(Duration::from_millis(100));
+    let all = replies(running);
+    assert!(
+        matches!(all.as_slice(), [Reply::Error { reason, .. }]
+            if reason.code == ErrorCode::ShuttingDown),
+        "{all:?}"
+    );
+    let (sender, _receiver) = mpsc::channel(4);
+    let outbox = Outbox::reserve(&sender).expect("an empty channel");
+    let origin = Origin { uid: None, gid: None, transport: "test" };
+    let refused = runtime.handle().submit(chat("late"), &origin, outbox);
+    assert_eq!(refused.map_err(|r| r.code), Err(ErrorCode::ShuttingDown));
+    runtime.join();
+}
