@@ -16,6 +16,7 @@ Python binding, and argmax.
 """
 
 import argparse
+import itertools
 import json
 import random
 import sys
@@ -83,9 +84,7 @@ class Llama:
         self.quiet = llama.llama_log_callback(lambda *_: None)
         llama.llama_log_set(self.quiet, None)
         llama.llama_backend_init()
-        self.model = llama.llama_model_load_from_file(
-            model.encode(), llama.llama_model_default_params()
-        )
+        self.model = llama.llama_model_load_from_file(model.encode(), llama.llama_model_default_params())
         if not self.model:
             sys.exit(f"peers.py: llama.cpp cannot load {model}")
         params = llama.llama_context_default_params()
@@ -133,7 +132,7 @@ def one_round(peer, prompt, tokens, seed):
     for _ in range(tokens):
         peer.step()
         marks.append(time.perf_counter())
-    us = [round((b - a) * 1e6, 1) for a, b in zip(marks, marks[1:])]
+    us = [round((b - a) * 1e6, 1) for a, b in itertools.pairwise(marks)]
     return {"prefill_us": us[0], "steps_us": us[1:]}
 
 
