@@ -21,13 +21,14 @@ import json
 import random
 import sys
 import time
+from pathlib import Path
 
 CONTEXT = 1024
 
 
 def memory():
     fields = {}
-    with open("/proc/self/smaps_rollup", encoding="ascii") as rollup:
+    with Path("/proc/self/smaps_rollup").open(encoding="ascii") as rollup:
         for line in rollup:
             name, _, rest = line.partition(":")
             if name in ("Rss", "Anonymous"):
@@ -36,7 +37,7 @@ def memory():
 
 
 def peak_rss_bytes():
-    with open("/proc/self/status", encoding="ascii") as status:
+    with Path("/proc/self/status").open(encoding="ascii") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
 
 
@@ -142,7 +143,8 @@ def say(message):
 
 def main():
     if sys.argv[1:2] == ["quantise"]:
-        return quantise(*sys.argv[2:4])
+        quantise(*sys.argv[2:4])
+        return
     about, _, _ = __doc__.partition("\n")
     parser = argparse.ArgumentParser(
         description=about, epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -158,7 +160,8 @@ def main():
     try:
         peer = {"genai": GenAi, "llama": Llama}[options.peer](options.model, options.threads)
     except ImportError as missing:
-        return say({"skip": f"{options.peer} is not installed here: {missing}"})
+        say({"skip": f"{options.peer} is not installed here: {missing}"})
+        return
     load_ms = (time.perf_counter() - peer.began) * 1e3
     baseline = {f"baseline_{name}": value for name, value in peer.baseline.items()}
     say({"ready": peer.version, "load_ms": round(load_ms, 1)} | memory() | baseline)
