@@ -16,17 +16,19 @@ Python binding, and argmax.
 """
 
 import argparse
+import itertools
 import json
 import random
 import sys
 import time
+from pathlib import Path
 
 CONTEXT = 1024
 
 
 def memory():
     fields = {}
-    with open("/proc/self/smaps_rollup", encoding="ascii") as rollup:
+    with Path("/proc/self/smaps_rollup").open(encoding="ascii") as rollup:
         for line in rollup:
             name, _, rest = line.partition(":")
             if name in ("Rss", "Anonymous"):
@@ -35,7 +37,7 @@ def memory():
 
 
 def peak_rss_bytes():
-    with open("/proc/self/status", encoding="ascii") as status:
+    with Path("/proc/self/status").open(encoding="ascii") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
 
 
@@ -83,9 +85,7 @@ class Llama:
         self.quiet = llama.llama_log_callback(lambda *_: None)
         llama.llama_log_set(self.quiet, None)
         llama.llama_backend_init()
-        self.model = llama.llama_model_load_from_file(
-            model.encode(), llama.llama_model_default_params()
-        )
+        self.model = llama.llama_model_load_from_file(model.encode(), llama.llama_model_default_params())
         if not self.model:
             sys.exit(f"peers.py: llama.cpp cannot load {model}")
         params = llama.llama_context_default_params()
@@ -133,7 +133,7 @@ def one_round(peer, prompt, tokens, seed):
     for _ in range(tokens):
         peer.step()
         marks.append(time.perf_counter())
-    us = [round((b - a) * 1e6, 1) for a, b in zip(marks, marks[1:])]
+    us = [round((b - a) * 1e6, 1) for a, b in itertools.pairwise(marks)]
     return {"prefill_us": us[0], "steps_us": us[1:]}
 
 
@@ -143,7 +143,8 @@ def say(message):
 
 def main():
     if sys.argv[1:2] == ["quantise"]:
-        return quantise(*sys.argv[2:4])
+        quantise(*sys.argv[2:4])
+        return
     about, _, _ = __doc__.partition("\n")
     parser = argparse.ArgumentParser(
         description=about, epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -159,7 +160,8 @@ def main():
     try:
         peer = {"genai": GenAi, "llama": Llama}[options.peer](options.model, options.threads)
     except ImportError as missing:
-        return say({"skip": f"{options.peer} is not installed here: {missing}"})
+        say({"skip": f"{options.peer} is not installed here: {missing}"})
+        return
     load_ms = (time.perf_counter() - peer.began) * 1e3
     baseline = {f"baseline_{name}": value for name, value in peer.baseline.items()}
     say({"ready": peer.version, "load_ms": round(load_ms, 1)} | memory() | baseline)

@@ -23,8 +23,9 @@ pub fn test_model() -> Option<PathBuf> {
 }
 
 /// A copy of the bundle (hard links where the file system allows them) without a chat template, so
-/// that the prompt is all the model sees, and with an end of answer that does not come; and prompts
-/// of exactly `tokens` tokens.
+/// that the prompt is all the model sees, with an end of answer that does not come, and with text
+/// for special tokens too, so that every token has its delta; and prompts of exactly `tokens`
+/// tokens.
 pub fn prepare(source: &Path, tokens: usize) -> (tempfile::TempDir, Vec<String>) {
     let near = source.parent().expect("a bundle in a folder");
     let folder = tempfile::tempdir_in(near).or_else(|_| tempfile::tempdir()).expect("a folder");
@@ -36,8 +37,16 @@ pub fn prepare(source: &Path, tokens: usize) -> (tempfile::TempDir, Vec<String>)
             Some("genai_config.json") => {
                 edit(&entry.path(), &target, |json| json["model"]["eos_token_id"] = NEVER.into());
             }
+            Some("tokenizer.json") => edit(&entry.path(), &target, |json| {
+                for token in json["added_tokens"].as_array_mut().into_iter().flatten() {
+                    token["special"] = false.into();
+                }
+            }),
             Some("tokenizer_config.json") => edit(&entry.path(), &target, |json| {
-                json.as_object_mut().expect("an object").remove("chat_template");
+                let names = ["chat_template", "bos_token", "eos_token", "unk_token", "pad_token"];
+                json.as_object_mut()
+                    .expect("an object")
+                    .retain(|k, _| !names.contains(&k.as_str()));
             }),
             _ => {
                 if std::fs::hard_link(entry.path(), &target).is_err() {

@@ -45,10 +45,10 @@ struct Args {
     /// Seconds of quiet before each round.
     #[arg(long, default_value_t = 0.2)]
     pause: f64,
-    /// The other programs: Pythons that have onnxruntime-genai, or llama-cpp-python (with --gguf).
+    /// The other programs: Pythons of which one has onnxruntime-genai, and one llama-cpp-python.
     #[arg(long, value_delimiter = ',')]
     peers: Vec<PathBuf>,
-    /// The same shape as a Q4_0 file of llama.cpp.
+    /// The same shape as a Q4_0 file of llama.cpp, made by `benches/peers.py quantise`.
     #[arg(long)]
     gguf: Option<PathBuf>,
     /// Where to write everything as JSON.
@@ -83,9 +83,8 @@ fn main() {
             let raw = raw_engine(&args, folder.path(), engine, threads);
             subjects.extend(raw.map(|p| (Box::new(p) as Box<dyn Subject>, Vec::new())));
         }
-        let peers =
-            args.peers.iter().flat_map(|python| peers(&args, python, folder.path(), threads));
-        subjects.extend(peers.map(|p| (Box::new(p) as Box<dyn Subject>, Vec::new())));
+        let peers = peers(&args, folder.path(), threads);
+        subjects.extend(peers.into_iter().map(|p| (Box::new(p) as Box<dyn Subject>, Vec::new())));
         let rounds = take_turns(&args, &mut subjects);
         for ((subject, starts), rounds) in subjects.iter().zip(rounds) {
             report.add(Series::new(subject.as_ref(), threads, args.prompt, starts, &rounds));
@@ -139,14 +138,28 @@ fn newest(folder: &Path, prefix: &str) -> Option<PathBuf> {
     files.filter(is_one).max_by_key(|path| path.metadata().and_then(|m| m.modified()).ok())
 }
 
-fn peers(args: &Args, python: &Path, bundle: &Path, threads: usize) -> Vec<Program> {
+/// Each peer by the first Python that has it.
+fn peers(args: &Args, bundle: &Path, threads: usize) -> Vec<Program> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers.py");
     let start = |name: &str, kind: &str, model: &Path| {
-        let mut command = Command::new(python);
-        command.arg(&script).arg(kind).arg(model).args(["--threads", &threads.to_string()]);
-        command.args(["--prompt", &args.prompt.to_string()]);
-        Program::start(name, command.args(["--tokens", &args.tokens.to_string()]))
+        let found = args.peers.iter().find_map(|python| {
+            let mut command = Command::new(python);
+            command.arg(&script).arg(kind).arg(model).args(["--threads", &threads.to_string()]);
+            command.args(["--prompt", &args.prompt.to_string()]);
+            Program::start(name, command.args(["--tokens", &args.tokens.to_string()]))
+        });
+        if found.is_none() {
+            eprintln!("SKIP: {name}: none of --peers has it");
+        }
+        found
     };
-    let llama = args.gguf.as_ref().and_then(|gguf| start("llama.cpp Q4_0", "llama", gguf));
-    start("genai int4", "genai", bundle).into_iter().chain(llama).collect()
+    let genai = start("genai int4", "genai", bundle);
+    let llama = match &args.gguf {
+        Some(gguf) => start("llama.cpp Q4_0", "llama", gguf),
+        None => {
+            eprintln!("SKIP: llama.cpp: no --gguf");
+            None
+        }
+    };
+    genai.into_iter().chain(llama).collect()
 }

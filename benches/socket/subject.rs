@@ -176,7 +176,7 @@ fn spawn(plan: &DaemonPlan<'_>, folder: &Path) -> Child {
         plan.max_step_ms.map_or(String::new(), |ms| format!("[latency]\nmax-step-ms = {ms}"));
     let config = format!(
         "model = {:?}\nengine = {:?}\nthreads = {}\n[budget]\nmemory = \"4GiB\"\n\
-         context-tokens = 1024\nsessions = 1\n{step}\n",
+         context-tokens = 1024\nsessions = 1\n[unix]\nallow-groups = []\n{step}\n",
         plan.bundle.display().to_string(),
         plan.engine,
         plan.threads
@@ -242,11 +242,7 @@ impl Program {
         let name = name.to_owned();
         let mut program = Self { name, child, input, output, ready, first_token_ms, rounds: 0 };
         program.ready = program.hear();
-        if let Some(reason) = program.ready["skip"].as_str() {
-            eprintln!("SKIP: {}: {reason}", program.name);
-            return None;
-        }
-        Some(program)
+        program.ready["skip"].is_null().then_some(program)
     }
 
     fn hear(&mut self) -> Value {
