@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 /// One reply on its way to a client, tagged with the request that it belongs to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// The request, as [`Handle::submit`] named it.
+    /// The request, as [`Handle::submit`](super::Handle::submit) named it.
     pub request: RequestId,
     /// What to tell the client.
     pub reply: Reply,
