@@ -1,8 +1,9 @@
 //! What the daemon itself costs a token: the whole path, scheduler, sampler, text and socket, around
 //! an engine that only waits.
 //!
-//! `cargo bench --bench overhead -- [BUNDLE] [--step-us N] [--tokens N] [--rounds N]`; of BUNDLE only
-//! the text side and the size of the vocabulary are used, without it the test model
+//! `cargo bench --bench overhead -- [BUNDLE] [--step-us N] [--touch-mb N] [--tokens N]
+//! [--rounds N]`; with --touch-mb a step reads as much memory, as weights would. Of BUNDLE only the
+//! text side and the size of the vocabulary are used, without it the test model
 //! smollm2-135m-int4. Prints, for several ways to ask, the microseconds a token that the client waits
 //! beyond the engine's own.
 
@@ -30,10 +31,11 @@ fn main() {
     };
     let step = Duration::from_micros(number("--step-us", 1000));
     let (tokens, rounds) = (number("--tokens", 256) as u32, number("--rounds", 9));
+    let touched = vec![1u64; number("--touch-mb", 0) as usize * 1_000_000 / 8];
     let bundle = Bundle::open(dir, None).expect("a good bundle");
     let folder = tempfile::tempdir().expect("a folder");
     let socket = folder.path().join("slmd.sock");
-    let _runtime = serve(&bundle, step, &socket);
+    let _runtime = serve(&bundle, step, touched, &socket);
     println!("{:24} us/token: median (quartiles) of {rounds} rounds of {tokens}", "");
     for (name, codec, ask) in ways(tokens) {
         let mut client = Client::connect_with(&socket, codec).expect("it listens");
@@ -88,7 +90,7 @@ fn engine_us(client: &mut Client) -> f64 {
 }
 
 /// A daemon in this process, on a thread that ends with it.
-fn serve(bundle: &Bundle, step: Duration, socket: &std::path::Path) -> Runtime {
+fn serve(bundle: &Bundle, step: Duration, touched: Vec<u64>, socket: &std::path::Path) -> Runtime {
     let limits = runtime::Limits {
         queue: 2,
         max_step: Duration::from_millis(60),
@@ -98,7 +100,7 @@ fn serve(bundle: &Bundle, step: Duration, socket: &std::path::Path) -> Runtime {
         prompt_bytes: 65_536,
     };
     let model = Model::new(bundle, &[]).expect("a good bundle");
-    let engine = Waiting::new(bundle.graph.vocab_size as u32, step);
+    let engine = Waiting::new(bundle.graph.vocab_size as u32, step, touched);
     let runtime = Runtime::start(model, Box::new(engine), &limits, Default::default());
     let runtime = runtime.expect("it starts");
     let (handle, listener) = (runtime.handle(), Listener::bind(socket, None).expect("a socket"));
@@ -130,13 +132,15 @@ struct Waiting {
     caps: Caps,
     info: EngineInfo,
     step: Duration,
+    /// Read in every step.
+    touched: Vec<u64>,
     noise: Vec<f32>,
     logits: Vec<f32>,
     steps: usize,
 }
 
 impl Waiting {
-    fn new(vocab_size: u32, step: Duration) -> Self {
+    fn new(vocab_size: u32, step: Duration, touched: Vec<u64>) -> Self {
         let caps = Caps {
             max_rows: 1,
             multi_token_rows: 1,
@@ -161,7 +165,7 @@ impl Waiting {
             .map(|_| ((0..12).map(|_| uniform()).sum::<f64>() * 3.0 - 18.0) as f32)
             .collect();
         let info = EngineInfo { name: "waiting", version: String::new(), library: None };
-        Self { caps, info, step, noise, logits: vec![0.0; vocab_size as usize], steps: 0 }
+        Self { caps, info, step, touched, noise, logits: vec![0.0; vocab_size as usize], steps: 0 }
     }
 }
 
@@ -184,6 +188,7 @@ impl Engine for Waiting {
         let from = self.steps * 7919 % len;
         self.logits.copy_from_slice(&self.noise[from..from + len]);
         self.steps += 1;
+        std::hint::black_box(self.touched.iter().sum::<u64>());
         while began.elapsed() < self.step {
             std::hint::spin_loop();
         }

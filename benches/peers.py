@@ -2,7 +2,7 @@
 """Prefill and decode of onnxruntime-genai and of llama.cpp, for comparison with slmd.
 
   peers.py genai BUNDLE --threads N [--prompt 128] [--tokens 128] [--rounds 5]
-  peers.py llama FILE.gguf ...        the same
+  peers.py llama FILE.gguf ...        the same; llama-plain: with flash attention off
   peers.py quantise IN.gguf OUT.gguf  Q4_0 of a 16-bit file, as llama.cpp does it
 
 Prints one JSON object a line. First {"ready": version, "load_ms", "rss_bytes", "anonymous_bytes"},
@@ -73,7 +73,9 @@ class GenAi:
 
 
 class Llama:
-    """llama.cpp over a GGUF file of the same shape."""
+    """llama.cpp over a GGUF file of the same shape, with its defaults."""
+
+    flash_attention = None
 
     def __init__(self, model, threads):
         import llama_cpp as llama
@@ -92,6 +94,8 @@ class Llama:
         params.n_ctx, params.n_batch, params.n_ubatch = CONTEXT, 512, 512
         params.n_threads = params.n_threads_batch = threads
         params.no_perf = True
+        if self.flash_attention is not None:
+            params.flash_attn_type = self.flash_attention
         self.context = llama.llama_init_from_model(self.model, params)
         vocab = llama.llama_model_get_vocab(self.model)
         self.vocab_size = llama.llama_vocab_n_tokens(vocab)
@@ -115,6 +119,12 @@ class Llama:
         self.next = int(self.numpy.ctypeslib.as_array(logits, shape=shape).argmax())
 
 
+class PlainLlama(Llama):
+    """The same without flash attention, which may be faster on a CPU."""
+
+    flash_attention = 0
+
+
 def quantise(source, target):
     import llama_cpp as llama
 
@@ -122,6 +132,9 @@ def quantise(source, target):
     params.ftype = llama.LLAMA_FTYPE_MOSTLY_Q4_0
     if llama.llama_model_quantize(source.encode(), target.encode(), params) != 0:
         sys.exit(f"peers.py: llama.cpp cannot quantise {source}")
+
+
+PEERS = {"genai": GenAi, "llama": Llama, "llama-plain": PlainLlama}
 
 
 def one_round(peer, prompt, tokens, seed):
@@ -149,7 +162,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=about, epilog=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("peer", choices=["genai", "llama"])
+    parser.add_argument("peer", choices=list(PEERS))
     parser.add_argument("model")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--prompt", type=int, default=128)
@@ -158,7 +171,7 @@ def main():
     parser.add_argument("--interactive", action="store_true")
     options = parser.parse_args()
     try:
-        peer = {"genai": GenAi, "llama": Llama}[options.peer](options.model, options.threads)
+        peer = PEERS[options.peer](options.model, options.threads)
     except ImportError as missing:
         say({"skip": f"{options.peer} is not installed here: {missing}"})
         return

@@ -154,12 +154,11 @@ fn peers(args: &Args, bundle: &Path, threads: usize) -> Vec<Program> {
         found
     };
     let genai = start("genai int4", "genai", bundle);
-    let llama = match &args.gguf {
-        Some(gguf) => start("llama.cpp Q4_0", "llama", gguf),
-        None => {
-            eprintln!("SKIP: llama.cpp: no --gguf");
-            None
-        }
+    let Some(gguf) = &args.gguf else {
+        eprintln!("SKIP: llama.cpp: no --gguf");
+        return genai.into_iter().collect();
     };
-    genai.into_iter().chain(llama).collect()
+    let llama = start("llama.cpp Q4_0", "llama", gguf);
+    let plain = start("llama.cpp Q4_0, no flash attention", "llama-plain", gguf);
+    genai.into_iter().chain(llama).chain(plain).collect()
 }
