@@ -1,6 +1,6 @@
 //! The ONNX Runtime engine: the library is loaded at run time, all buffers are ours and bound once.
 //!
-//! Session options as measured in `docs/engines.md`: no arena and no memory pattern (memory that
+//! Session options as measured in `docs/benchmarks.md`: no arena and no memory pattern (memory that
 //! is held between steps is memory a board does not have), spinning only within a run.
 
 mod cache;
