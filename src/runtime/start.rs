@@ -106,6 +106,9 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
 /// Steps of one token that are timed.
 const DECODES: u32 = 5;
 
+/// Tokens of the first step, whose time says nothing.
+const WARM_UP: usize = 8;
+
 /// Times a full chunk and some single tokens in slot 0.
 fn calibrate(engine: &mut dyn Engine) -> Result<Costs, StepError> {
     let caps = engine.caps().clone();
@@ -117,7 +120,8 @@ fn calibrate(engine: &mut dyn Engine) -> Result<Costs, StepError> {
         let row = Row { slot, pos, tokens, want: Want::Last };
         engine.step(&StepPlan { rows: &[row] }).map(|()| began.elapsed())
     };
-    time(0, &tokens)?;
+    // The first step touches weights and buffers for the first time: a short one, not timed.
+    time(0, &tokens[..tokens.len().min(WARM_UP)])?;
     let prefill = time(0, &tokens)?;
     let mut decodes = (0..DECODES.min(caps.context_tokens - chunk))
         .map(|i| time(chunk + i, &tokens[..1]))
