@@ -110,7 +110,11 @@ fn engines() -> Vec<&'static str> {
 }
 
 fn stories(engine: &str, more: &str) -> Option<Daemon> {
-    let model = common::model_dir("stories260k-fp32")?;
+    serve("stories260k-fp32", engine, more)
+}
+
+fn serve(model: &str, engine: &str, more: &str) -> Option<Daemon> {
+    let model = common::model_dir(model)?;
     let config = format!(
         "model = {:?}\nengine = {engine:?}\n[budget]\ncontext-tokens = 512\n{more}",
         model.display().to_string()
@@ -123,13 +127,15 @@ fn the_golden_story_comes_through_the_socket() {
     let Some(golden) = common::shared("models/stories260k/golden.json") else { return };
     let golden: serde_json::Value = serde_json::from_slice(&golden).expect("JSON");
     let steps = golden["steps"].as_u64().expect("steps") as u32;
-    for engine in engines() {
-        let Some(daemon) = stories(engine, "") else { return };
+    let models = ["stories260k-fp32", "stories260k-int8"];
+    for (engine, model) in engines().into_iter().flat_map(|e| models.map(|m| (e, m))) {
+        let Some(daemon) = serve(model, engine, "") else { return };
         let mut client = daemon.client();
         let mut streamed = String::new();
         let ask = Ask { stream: true, ..prompt("", steps) };
         let whole = client.ask(&ask, |delta| streamed.push_str(delta)).expect("an answer");
-        assert_eq!(whole.text, golden["text"].as_str().expect("text"), "{engine}");
+        let told = golden["text"].as_str().expect("text");
+        assert_eq!(whole.text, told, "{model} on {engine}");
         assert_eq!(streamed, whole.text);
         assert_eq!((whole.finish_reason, whole.completion_tokens), ("length", steps));
         assert!(daemon.end().success());
