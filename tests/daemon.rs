@@ -190,6 +190,10 @@ fn vehicle_commands_become_json_on_every_engine() {
             let said = answer(&mut client, &ask);
             let json: serde_json::Value = serde_json::from_str(&said.text).expect("valid JSON");
             assert!(json.is_object() && said.finish_reason == "stop", "{engine}: {text}: {json}");
+            // An answer that is whole with its last token is not cut.
+            let exact = Ask { max_tokens: Some(said.completion_tokens), ..ask };
+            let again = answer(&mut client, &exact);
+            assert_eq!((again.text, again.finish_reason), (said.text, "stop"), "{engine}: {text}");
         }
     }
 }
@@ -209,6 +213,7 @@ fn bad_input_gets_a_code_and_nothing_else_breaks() {
         (Ask { task: Some("nope".into()), ..prompt("x", 5) }, ErrorCode::UnknownTask, "nope"),
         (prompt(&long, 5), ErrorCode::MemoryInfeasible, "511 tokens fit"),
         (prompt("Once", 600), ErrorCode::MemoryInfeasible, "512"),
+        (prompt("Once", u32::MAX), ErrorCode::MemoryInfeasible, "512"),
         (Ask { deadline_ms: Some(1), ..prompt("Once", 400) }, ErrorCode::DeadlineInfeasible, "ms"),
         (Ask::default(), ErrorCode::BadRequest, "prompt"),
     ] {

@@ -93,7 +93,8 @@ impl Admission {
             stops => stops.to_vec(),
         };
         let mut tokens = prepared.tokens;
-        tokens.reserve_exact(ticket.max_new as usize);
+        // What a client asks for may be any number; the scheduler refuses what does not fit.
+        tokens.reserve_exact(ticket.max_new.min(room) as usize);
         let job = Job {
             ticket,
             client_id: work.ask.id,

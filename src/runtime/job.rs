@@ -110,9 +110,6 @@ impl Job {
             if self.emit(token) {
                 return RowOutcome::Ended(StopReason::Stop, grown);
             }
-            if self.generated() >= self.ticket.max_new {
-                break;
-            }
             if let Some(constraint) = &mut self.constraint {
                 if let Err(error) = constraint.advance(token) {
                     self.failed(error.to_string());
@@ -125,6 +122,9 @@ impl Job {
                     let tokens = constraint.forced();
                     forced.extend(tokens.iter().copied().take(FORCED_AT_ONCE));
                 }
+            }
+            if self.generated() >= self.ticket.max_new {
+                break;
             }
             next = forced.pop_front().filter(|t| !self.eos.contains(t));
         }

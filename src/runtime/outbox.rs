@@ -52,11 +52,6 @@ impl Outbox {
         !self.lossy.get()
     }
 
-    /// Whether nobody listens any more.
-    pub fn is_closed(&self) -> bool {
-        self.deltas.is_closed()
-    }
-
     /// Sends the terminal reply; never waits, never fails.
     pub fn finish(self, event: Event) {
         self.last.send(event);
