@@ -55,7 +55,7 @@ fn chat(text: &str) -> Ask {
 fn submit(runtime: &Runtime, ask: Ask, room: usize) -> mpsc::Receiver<Event> {
     let (sender, receiver) = mpsc::channel(room);
     let outbox = Outbox::reserve(&sender).expect("an empty channel");
-    let origin = Origin { uid: None, gid: None, transport: "test" };
+    let origin = Origin::new("test");
     runtime.handle().submit(ask, &origin, outbox).expect("accepted");
     receiver
 }
@@ -160,7 +160,7 @@ fn a_request_can_be_cancelled_before_it_came_through_admission_and_while_it_runs
         let (sender, receiver) = mpsc::channel(64);
         let outbox = Outbox::reserve(&sender).expect("an empty channel");
         drop(sender);
-        let origin = Origin { uid: None, gid: None, transport: "test" };
+        let origin = Origin::new("test");
         let ask = Ask { max_tokens: Some(200), ..chat("go on") };
         let request = runtime.handle().submit(ask, &origin, outbox).expect("accepted");
         std::thread::sleep(Duration::from_millis(pause));
@@ -195,7 +195,7 @@ fn draining_ends_what_still_runs_at_its_limit() {
     );
     let (sender, _receiver) = mpsc::channel(4);
     let outbox = Outbox::reserve(&sender).expect("an empty channel");
-    let origin = Origin { uid: None, gid: None, transport: "test" };
+    let origin = Origin::new("test");
     let refused = runtime.handle().submit(chat("late"), &origin, outbox);
     assert_eq!(refused.map_err(|r| r.code), Err(ErrorCode::ShuttingDown));
     runtime.join();

@@ -50,7 +50,7 @@ fn start(model: &str, engine: EngineKind) -> Option<Runtime> {
 fn ask(runtime: &Runtime, ask: Ask) -> Vec<Reply> {
     let (sender, mut receiver) = mpsc::channel(1024);
     let outbox = Outbox::reserve(&sender).expect("an empty channel");
-    let origin = Origin { uid: None, gid: None, transport: "test" };
+    let origin = Origin::new("test");
     runtime.handle().submit(ask, &origin, outbox).expect("accepted");
     drop(sender);
     std::iter::from_fn(|| receiver.blocking_recv()).map(|event| event.reply).collect()

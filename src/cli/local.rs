@@ -45,7 +45,7 @@ impl<S: Service> Local<S> {
     fn submit(&self, ask: &Ask) -> Result<mpsc::Receiver<Event>, Failure> {
         let (sender, replies) = mpsc::channel(OUTBOX);
         let outbox = Outbox::reserve(&sender)?;
-        let origin = Origin { uid: None, gid: None, transport: "cli" };
+        let origin = Origin::new("cli");
         let request = self.service.submit(ask.clone(), &origin, outbox)?;
         self.set_under_way(Some(request));
         Ok(replies)

@@ -14,6 +14,11 @@ impl Time {
         Self(self.0.saturating_add(micros(after)))
     }
 
+    /// The moment `before` earlier; stops at the origin.
+    pub const fn before(self, before: Duration) -> Self {
+        Self(self.0.saturating_sub(micros(before)))
+    }
+
     /// How long after `earlier` this is; zero if it is before.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))

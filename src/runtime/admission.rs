@@ -6,8 +6,9 @@
 use super::job::Job;
 use super::limits::Limits;
 use super::model::{Model, ReadyTask};
-use super::outbox::Event;
+use super::outbox::{Event, Origin};
 use super::shared::{Shared, Work};
+use crate::bundle::Task;
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::plan::{Caps, ModelId};
 use crate::core::request::{Deadline, Sampling};
@@ -72,12 +73,14 @@ impl Admission {
                 None => asked.unwrap_or(self.limits.max_tokens).min(room),
             },
             flexible: ask.max_tokens.is_none() && prepared.constraint.is_none(),
-            priority: ask.priority.or(spec.and_then(|s| s.priority)).unwrap_or_default(),
+            // The order of priorities is the order of service, so the greater is the lower one.
+            priority: ask
+                .priority
+                .or(spec.and_then(|s| s.priority))
+                .unwrap_or_default()
+                .max(work.origin.max_priority),
             deadline: Deadline {
-                answer: match ask.deadline_ms.or(spec.and_then(|s| s.deadline_ms)) {
-                    Some(ms) => after(ms),
-                    None => work.arrived.after(self.limits.deadline),
-                },
+                answer: work.arrived.after(self.bound(ask, spec, &work.origin)),
                 first_token: match ask.ttft_ms.or(spec.and_then(|s| s.ttft_ms)) {
                     Some(ms) => Some(after(ms)),
                     None => self.limits.first_token.map(|bound| work.arrived.after(bound)),
@@ -118,6 +121,13 @@ impl Admission {
                 job.refuse(RejectReason::new(ErrorCode::ShuttingDown, "slmd is going down"));
             }
         }
+    }
+
+    /// The time that an answer has, from its arrival on.
+    fn bound(&self, ask: &Ask, task: Option<&Task>, origin: &Origin) -> Duration {
+        let own = ask.deadline_ms.or(task.and_then(|t| t.deadline_ms));
+        let own = own.map(|ms| Duration::from_millis(ms.into()));
+        own.into_iter().chain(origin.due).min().unwrap_or(self.limits.deadline)
     }
 
     fn prepare(&mut self, ask: &Ask) -> Result<Prepared, RejectReason> {

@@ -27,9 +27,9 @@ impl Handle {
         origin: &Origin,
         outbox: Outbox,
     ) -> Result<RequestId, RejectReason> {
-        let (id, seat) = self.shared.enter()?;
-        let work =
-            Work { id, ask, origin: origin.clone(), outbox, arrived: self.shared.now(), seat };
+        let (id, seat) = self.shared.enter(ask.priority.unwrap_or_default())?;
+        let arrived = self.shared.now().before(origin.waited);
+        let work = Work { id, ask, origin: origin.clone(), outbox, arrived, seat };
         self.admission.try_send(work).map_err(|_| {
             RejectReason::new(ErrorCode::Busy, "the queue is full; ask again in a moment")
         })?;

@@ -127,6 +127,10 @@ impl Inference {
 
     fn step(&mut self, step: &Step) {
         let started = self.shared.now();
+        for row in step.iter() {
+            let job = self.jobs.get_mut(&row.id).expect("the scheduler plans jobs that are here");
+            job.started(started);
+        }
         self.shared.set_stepping(true);
         let result = self.run_engine(step);
         self.shared.set_stepping(false);
@@ -134,7 +138,6 @@ impl Inference {
         let mut outcomes = heapless::Vec::<(RequestId, RowOutcome), MAX_ROWS>::new();
         for (index, row) in step.iter().enumerate() {
             let job = self.jobs.get_mut(&row.id).expect("the scheduler plans jobs that are here");
-            job.started(started);
             let outcome = match &result {
                 Ok(()) if row.logits => job.advance(self.engine.logits(index), ended),
                 Ok(()) => RowOutcome::Fed,

@@ -60,7 +60,10 @@ impl Job {
 
     /// Takes note of its first step.
     pub fn started(&mut self, now: Time) {
-        self.progress.started.get_or_insert(now);
+        if self.progress.started.is_none() {
+            self.progress.started = Some(now);
+            self.outbox.began(self.id());
+        }
     }
 
     /// Keeps why the engine failed, for the reply.

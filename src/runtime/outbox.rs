@@ -1,9 +1,10 @@
 //! Between the runtime and a client: who asked, and where the replies go.
 
 use crate::core::error::{ErrorCode, RejectReason};
-use crate::core::request::RequestId;
+use crate::core::request::{Priority, RequestId};
 use crate::wire::Reply;
 use std::cell::Cell;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// One reply on its way to a client, tagged with the request that it belongs to.
@@ -23,6 +24,8 @@ pub struct Outbox {
     last: mpsc::OwnedPermit<Event>,
     /// Set by the first delta lost; see [`Outbox::delta`].
     lossy: Cell<bool>,
+    /// Who wants to know when the first step begins.
+    starts: Option<mpsc::Sender<RequestId>>,
 }
 
 impl Outbox {
@@ -37,7 +40,22 @@ impl Outbox {
                 "too many replies wait to be read on this connection; read them, then ask again",
             )
         })?;
-        Ok(Self { deltas: sender.clone(), last, lossy: Cell::new(false) })
+        Ok(Self { deltas: sender.clone(), last, lossy: Cell::new(false), starts: None })
+    }
+
+    /// Tells `starts` when the request's first step is about to run.
+    #[must_use]
+    pub fn reporting_start(self, starts: &mpsc::Sender<RequestId>) -> Self {
+        Self { starts: Some(starts.clone()), ..self }
+    }
+
+    /// The first step is about to run.
+    pub fn began(&self, request: RequestId) {
+        if let Some(starts) = &self.starts
+            && starts.try_send(request).is_err()
+        {
+            tracing::debug!(request = request.0, "nobody heard that it began");
+        }
     }
 
     /// Sends a delta if there is room; says whether there was.
@@ -58,7 +76,7 @@ impl Outbox {
     }
 }
 
-/// Who sent a request.
+/// Who sent a request, and what the transport knows about it beside its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     /// The peer's user, where the transport knows it.
@@ -67,4 +85,24 @@ pub struct Origin {
     pub gid: Option<u32>,
     /// The transport's name.
     pub transport: &'static str,
+    /// How long ago it arrived: deadlines count from then.
+    pub waited: Duration,
+    /// An upper bound on its deadline, from its arrival on, whatever its task says.
+    pub due: Option<Duration>,
+    /// The highest priority that it may have.
+    pub max_priority: Priority,
+}
+
+impl Origin {
+    /// A request that has just come in by `transport`, from nobody in particular.
+    pub const fn new(transport: &'static str) -> Self {
+        Self {
+            uid: None,
+            gid: None,
+            transport,
+            waited: Duration::ZERO,
+            due: None,
+            max_priority: Priority::Urgent,
+        }
+    }
 }

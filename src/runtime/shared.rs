@@ -2,7 +2,8 @@
 
 use super::outbox::{Origin, Outbox};
 use crate::core::error::{ErrorCode, RejectReason};
-use crate::core::request::{RequestId, Time};
+use crate::core::request::{Priority, RequestId, Time};
+use crate::core::scheduler::URGENT_SEATS;
 use crate::wire::Ask;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +11,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
+
+/// When the runtime's clock starts: late enough that what arrived before this process began, and
+/// was kept, has a moment on it too.
+const EPOCH: Time = Time(90 * 24 * 3600 * 1_000_000);
 
 /// A request on its way to admission.
 #[derive(Debug)]
@@ -133,16 +138,20 @@ impl Shared {
 
     /// The time on the runtime's clock.
     pub fn now(&self) -> Time {
-        Time(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX))
+        EPOCH.after(self.origin.elapsed())
     }
 
-    /// Takes a seat and a request id.
-    pub fn enter(self: &Arc<Self>) -> Result<(RequestId, Seat), RejectReason> {
+    /// Takes a seat and a request id. A few seats are kept for what is urgent.
+    pub fn enter(
+        self: &Arc<Self>,
+        priority: Priority,
+    ) -> Result<(RequestId, Seat), RejectReason> {
         if !self.is_serving() {
             return Err(RejectReason::new(ErrorCode::ShuttingDown, "slmd is going down"));
         }
         let mut seated = lock(&self.seated);
-        if seated.len() >= self.seats {
+        let kept = if priority == Priority::Urgent { URGENT_SEATS } else { 0 };
+        if seated.len() >= self.seats + kept {
             drop(seated);
             self.count(|c| c.refuse(ErrorCode::Busy));
             return Err(RejectReason::new(

@@ -8,7 +8,7 @@ use super::model::Model;
 use super::shared::Shared;
 use crate::core::cost::Costs;
 use crate::core::plan::{ModelId, Row, Slot, StepPlan, Want};
-use crate::core::scheduler::{self, ModelPlan, Scheduler};
+use crate::core::scheduler::{self, ModelPlan, Scheduler, URGENT_SEATS};
 use crate::engine::{Engine, StepError};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -57,8 +57,8 @@ impl Runtime {
             scheduler::Limits { queue: limits.queue, max_step: limits.max_step },
         );
         let shared = Shared::new(seats, facts);
-        let (to_admission, work) = sync_channel(seats);
-        let (to_inference, jobs) = sync_channel(seats);
+        let (to_admission, work) = sync_channel(seats + URGENT_SEATS);
+        let (to_inference, jobs) = sync_channel(seats + URGENT_SEATS);
         let admission = Admission::new(model, caps, limits.clone(), to_inference, &shared);
         let inference = Inference::new(engine, scheduler, jobs, Arc::clone(&shared));
         let threads = vec![

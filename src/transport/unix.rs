@@ -179,7 +179,7 @@ async fn converse<S: Service>(
 ) {
     // A quarter stays free for terminal replies (see `Outbox::delta`): one for each request.
     let (sender, replies) = mpsc::channel(limits.pending_per_client.max(8) * 4);
-    let origin = Origin { uid: Some(peer.uid), gid: Some(peer.gid), transport: "unix" };
+    let origin = Origin { uid: Some(peer.uid), gid: Some(peer.gid), ..Origin::new("unix") };
     let bounds = Bounds { message_bytes: limits.message_bytes, pending: limits.pending_per_client };
     let session = Session::new(service, origin, peer.is_owner(), bounds, sender);
     let write_timeout = limits.write_timeout;

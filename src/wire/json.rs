@@ -53,6 +53,50 @@ pub fn parse_command(line: &[u8]) -> Result<Command, Malformed> {
         .map_err(|reason| Malformed { id, reason })
 }
 
+/// What a request on a message broker says about its delivery, where the broker's own fields
+/// cannot: MQTT 3.1.1 has neither a response topic nor correlation data.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Envelope {
+    /// Where the replies go.
+    pub reply_to: Option<String>,
+    /// The client's name for itself; nobody has checked it.
+    pub client: Option<String>,
+    /// The id, also of a request that is malformed otherwise.
+    pub id: Option<String>,
+}
+
+/// Reads a request with its [`Envelope`] from one JSON object, and validates it. The envelope is
+/// there as far as it can be read, so that a complaint finds its way.
+///
+/// # Errors
+/// `bad_request`, also for every other `op` than `ask`.
+pub fn parse_enveloped(body: &[u8]) -> (Envelope, Result<Ask, RejectReason>) {
+    let map = match read_object(body) {
+        Ok(map) => map,
+        Err(Malformed { id, reason }) => {
+            return (Envelope { id, ..Envelope::default() }, Err(reason));
+        }
+    };
+    let mut envelope = Envelope { id: id_of(&map), ..Envelope::default() };
+    let ask = read_enveloped(Fields::new(map, ""), &mut envelope);
+    (envelope, ask)
+}
+
+fn read_enveloped(mut fields: Fields<'_>, envelope: &mut Envelope) -> Result<Ask, RejectReason> {
+    envelope.reply_to = fields.string("reply_to")?;
+    envelope.client = fields.string("client")?;
+    match fields.string("op")?.as_deref() {
+        None | Some("ask") => {}
+        Some(other) => {
+            let other = clip(other);
+            return Err(bad(format!("`op` must be ask here, not {other:?}; cancelling and the \
+                status have topics of their own")));
+        }
+    }
+    let ask = read_ask(fields)?;
+    ask.validate().map(|()| ask)
+}
+
 /// The id of a line of which only the head was kept.
 pub fn salvage(head: &[u8]) -> Option<String> {
     salvage_id(head)

@@ -119,3 +119,29 @@ fn operations_read() {
     assert!(refused(r#"{"op":"cancel"}"#).1.contains("needs the `id`"));
     assert!(refused(r#"{"op":"status","prompt":"x"}"#).1.contains("unknown field `prompt`"));
 }
+
+#[test]
+fn an_envelope_is_read_even_around_a_bad_request() {
+    let body = br#"{"reply_to":"a/b","client":"c","id":"7","prompt":"hi","deadline_ms":5}"#;
+    let (envelope, ask) = parse_enveloped(body);
+    let ask = ask.expect("a good request");
+    assert_eq!((ask.prompt.as_deref(), ask.deadline_ms), (Some("hi"), Some(5)));
+    let full = |id: &str| Envelope {
+        reply_to: Some("a/b".into()),
+        client: Some("c".into()),
+        id: Some(id.into()),
+    };
+    assert_eq!(envelope, full("7"));
+    for (body, says) in [
+        (&br#"{"reply_to":"a/b","client":"c","id":"8","prompt":1}"#[..], "`prompt`"),
+        (br#"{"reply_to":"a/b","client":"c","id":"8","op":"cancel"}"#, "`op`"),
+        (br#"{"reply_to":"a/b","client":"c","id":"8","tools":[]}"#, "`tools`"),
+    ] {
+        let (envelope, ask) = parse_enveloped(body);
+        assert_eq!(envelope, full("8"));
+        assert!(ask.expect_err("refused").message.contains(says), "{says}");
+    }
+    let (envelope, ask) = parse_enveloped(br#"{"id":"9","prompt":"#);
+    assert_eq!((envelope.id.as_deref(), envelope.reply_to), (Some("9"), None));
+    assert!(ask.is_err());
+}

@@ -1,8 +1,8 @@
 //! What may be promised: memory first, then time, against everything that was promised before.
 
-use super::{MAX_MODELS, MAX_SESSIONS, Scheduler};
+use super::{MAX_MODELS, MAX_SESSIONS, Scheduler, URGENT_SEATS};
 use crate::core::error::{ErrorCode, RejectReason};
-use crate::core::request::{RequestId, Time};
+use crate::core::request::{Priority, RequestId, Time};
 use crate::core::session::{Session, Ticket};
 use std::time::Duration;
 
@@ -22,7 +22,8 @@ impl Scheduler {
         let (_, waiting) = self.load();
         let free = self.model(ticket.model).ledger.free();
         let full = self.sessions.len() + 1 >= MAX_SESSIONS;
-        if waiting >= self.limits.queue + free || full {
+        let kept = if ticket.priority == Priority::Urgent { URGENT_SEATS } else { 0 };
+        if waiting >= self.limits.queue + free + kept || full {
             let message = format!("{waiting} requests wait already, and that is the limit");
             return Err(RejectReason::new(ErrorCode::Busy, message));
         }

@@ -23,6 +23,10 @@ use std::time::Duration;
 
 /// The most sessions, running and waiting, over all models.
 pub const MAX_SESSIONS: usize = 256;
+
+/// Places in the queue, beyond its limit, that only urgent requests may take: work that piled up
+/// must not keep them from being looked at.
+pub const URGENT_SEATS: usize = 2;
 /// The most models.
 pub const MAX_MODELS: usize = 4;
 
@@ -149,7 +153,7 @@ impl Scheduler {
             })
             .collect();
         let slots: usize = models.iter().map(|m| usize::from(m.caps.slots)).sum();
-        let room = slots + limits.queue;
+        let room = slots + limits.queue + URGENT_SEATS;
         Self {
             models,
             limits,
