@@ -10,3 +10,4 @@ pub mod plan;
 pub mod request;
 pub mod scheduler;
 pub mod session;
+pub mod topic;

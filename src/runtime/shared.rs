@@ -142,10 +142,7 @@ impl Shared {
     }
 
     /// Takes a seat and a request id. A few seats are kept for what is urgent.
-    pub fn enter(
-        self: &Arc<Self>,
-        priority: Priority,
-    ) -> Result<(RequestId, Seat), RejectReason> {
+    pub fn enter(self: &Arc<Self>, priority: Priority) -> Result<(RequestId, Seat), RejectReason> {
         if !self.is_serving() {
             return Err(RejectReason::new(ErrorCode::ShuttingDown, "slmd is going down"));
         }

@@ -7,6 +7,8 @@ pub mod access;
 pub mod listen;
 pub mod unix;
 
+pub mod mqtt;
+
 mod connection;
 mod peer_groups;
 mod session;

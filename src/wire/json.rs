@@ -89,8 +89,10 @@ fn read_enveloped(mut fields: Fields<'_>, envelope: &mut Envelope) -> Result<Ask
         None | Some("ask") => {}
         Some(other) => {
             let other = clip(other);
-            return Err(bad(format!("`op` must be ask here, not {other:?}; cancelling and the \
-                status have topics of their own")));
+            return Err(bad(format!(
+                "`op` must be ask here, not {other:?}; cancelling and the \
+                status have topics of their own"
+            )));
         }
     }
     let ask = read_ask(fields)?;

@@ -1,0 +1,45 @@
+//! What time it is, on a clock that goes on over restarts of the process and suspends of the
+//! machine, and on the wall clock, which is all that there is after a reboot.
+
+use super::stored::Head;
+
+/// A moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Now {
+    /// CLOCK_BOOTTIME, in milliseconds.
+    pub boot_ms: u64,
+    /// Milliseconds since 1970.
+    pub unix_ms: u64,
+}
+
+impl Now {
+    /// When a stored prompt arrived, on this boot's clock, in milliseconds; negative before it.
+    /// None: the wall clock has gone back since, so nobody knows.
+    pub fn translate(&self, head: &Head, boot: &str) -> Option<i64> {
+        if head.boot == boot {
+            return Some(head.arrived_ms);
+        }
+        let passed = i64::try_from(self.unix_ms.checked_sub(head.arrived_unix_ms)?).ok()?;
+        i64::try_from(self.boot_ms).ok()?.checked_sub(passed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_a_restart_nor_a_reboot_renews_a_deadline() {
+        let head = Head {
+            boot: "one".into(),
+            arrived_ms: 5_000,
+            arrived_unix_ms: 1_000_000,
+            ..Head::default()
+        };
+        let now = Now { boot_ms: 7_000, unix_ms: 1_030_000 };
+        assert_eq!(now.translate(&head, "one"), Some(5_000), "the same boot");
+        assert_eq!(now.translate(&head, "two"), Some(7_000 - 30_000), "by the wall clock");
+        let back = Now { unix_ms: 999_999, ..now };
+        assert_eq!(back.translate(&head, "two"), None, "a clock that was set back says nothing");
+    }
+}
