@@ -30,6 +30,7 @@ pub mod core;
 pub mod engine;
 pub mod journal;
 pub mod kernels;
+pub mod metrics;
 pub mod runtime;
 pub mod sample;
 pub mod supervisor;

@@ -226,6 +226,7 @@ impl Shared {
                 "decode_us": snapshot.decode_us, "prefill_token_us": snapshot.prefill_token_us,
             }),
         );
+        body.insert("temperature_c".into(), crate::metrics::temperature_c().into());
         let steps = snapshot.steps;
         body.insert(
             "steps".into(),

@@ -9,7 +9,8 @@
 //!   when the journal has committed it, its answer when the journal has committed that.
 //! - A key that is known gets the answer that it got before, or waits for the one under way.
 //!
-//! No I/O and no clock: messages and times go in, [`Action`]s come out. The journal is a [`Log`],
+//! No I/O and no clock: messages and times go in, messages and
+//! acknowledgements come out. The journal is a [`Log`],
 //! the runtime a [`Service`].
 
 use super::Now;
@@ -41,20 +42,6 @@ pub trait Log {
     /// # Errors
     /// The disk's.
     fn read_answer(&self, id: EntryId) -> io::Result<Option<Vec<u8>>>;
-}
-
-/// What the link is to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action<A> {
-    /// Acknowledge a message.
-    Ack(A),
-    /// Publish; with QoS 1 its fate is to be told by [`Desk::published`].
-    Publish {
-        /// By which its fate is told; zero with QoS 0.
-        tag: u64,
-        /// What.
-        message: Message,
-    },
 }
 
 /// What the configuration says about requests.
@@ -178,8 +165,8 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
     }
 
     /// Takes over what an earlier run of the daemon left in the journal.
-    pub fn recover(&mut self, now: Now, entries: Vec<journal::Entry>, next_id: u64) {
-        self.next_id = self.next_id.max(next_id);
+    pub fn recover(&mut self, now: Now, entries: Vec<journal::Entry>, next_id: EntryId) {
+        self.next_id = self.next_id.max(next_id.0);
         for stored in entries {
             let (id, starts) = (stored.id, stored.starts);
             let Some((entry, ask)) = self.read_entry(now, stored) else {
@@ -677,11 +664,14 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
         self.outgoing.push(Parcel::Notice(message, offline));
     }
 
-    /// What the link is to do next.
-    pub fn next_action(&mut self, now: Now) -> Option<Action<A>> {
-        if let Some(ack) = self.acks.pop() {
-            return Some(Action::Ack(ack));
-        }
+    /// The next acknowledgement that is due.
+    pub fn next_ack(&mut self) -> Option<A> {
+        self.acks.pop()
+    }
+
+    /// The next message for the link, with its tag. With QoS 1 its fate is to be told by
+    /// [`Desk::published`]; with QoS 0 the tag is zero.
+    pub fn next_message(&mut self, now: Now) -> Option<(u64, Message)> {
         if !self.is_connected {
             return None;
         }
@@ -694,12 +684,11 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
                 }
             };
             match message {
-                Some(message) => return Some(Action::Publish { tag, message }),
+                Some(message) => return Some((tag, message)),
                 None => drop(self.outgoing.done(tag)),
             }
         }
-        let message = self.deltas.pop_front()?;
-        Some(Action::Publish { tag: 0, message })
+        self.deltas.pop_front().map(|message| (0, message))
     }
 
     fn message(&mut self, id: EntryId) -> Option<Message> {
@@ -770,6 +759,11 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
     /// The journal.
     pub const fn log(&self) -> &L {
         &self.log
+    }
+
+    /// The journal, at the end.
+    pub fn into_log(self) -> L {
+        self.log
     }
 }
 

@@ -116,6 +116,12 @@ fn policy() -> Policy {
     }
 }
 
+#[derive(Debug, PartialEq)]
+enum Action {
+    Ack(u32),
+    Publish { tag: u64, message: Message },
+}
+
 struct Bench {
     runtime: Runtime,
     desk: Desk<Runtime, Memory, u32>,
@@ -147,7 +153,7 @@ impl Bench {
         next.desk.log.answers = self.desk.log.answers;
         next.desk.log.entries = self.desk.log.entries;
         change(&mut next);
-        next.desk.recover(now, entries, next_id);
+        next.desk.recover(now, entries, EntryId(next_id));
         next
     }
 
@@ -157,9 +163,13 @@ impl Bench {
         self.next_ack
     }
 
-    /// All actions that are due.
-    fn actions(&mut self) -> Vec<Action<u32>> {
-        std::iter::from_fn(|| self.desk.next_action(NOW)).collect()
+    /// All that is due.
+    fn actions(&mut self) -> Vec<Action> {
+        let mut acks: Vec<_> =
+            std::iter::from_fn(|| self.desk.next_ack()).map(Action::Ack).collect();
+        let publish = |(tag, message)| Action::Publish { tag, message };
+        acks.extend(std::iter::from_fn(|| self.desk.next_message(NOW)).map(publish));
+        acks
     }
 
     fn commit(&mut self) {
@@ -205,7 +215,7 @@ fn answer(text: &str) -> Reply {
 }
 
 /// The published messages, as (tag, topic, payload).
-fn published(actions: &[Action<u32>]) -> Vec<(u64, String, Value)> {
+fn published(actions: &[Action]) -> Vec<(u64, String, Value)> {
     actions
         .iter()
         .filter_map(|action| match action {
@@ -218,8 +228,8 @@ fn published(actions: &[Action<u32>]) -> Vec<(u64, String, Value)> {
         .collect()
 }
 
-fn acked(actions: &[Action<u32>]) -> Vec<u32> {
-    let ack = |action: &Action<u32>| match action {
+fn acked(actions: &[Action]) -> Vec<u32> {
+    let ack = |action: &Action| match action {
         Action::Ack(ack) => Some(*ack),
         Action::Publish { .. } => None,
     };

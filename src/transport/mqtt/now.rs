@@ -2,6 +2,13 @@
 //! machine, and on the wall clock, which is all that there is after a reboot.
 
 use super::stored::Head;
+use nix::time::{ClockId, clock_gettime};
+
+/// What identifies this boot of the machine; empty where the kernel does not say.
+pub fn boot_id() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
+}
 
 /// A moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -13,6 +20,15 @@ pub struct Now {
 }
 
 impl Now {
+    /// Looks at the clocks.
+    pub fn read() -> Self {
+        let ms = |clock| {
+            let time = clock_gettime(clock).expect("every Linux has this clock");
+            u64::try_from(time.tv_sec() * 1000 + time.tv_nsec() / 1_000_000).unwrap_or(0)
+        };
+        Self { boot_ms: ms(ClockId::CLOCK_BOOTTIME), unix_ms: ms(ClockId::CLOCK_REALTIME) }
+    }
+
     /// When a stored prompt arrived, on this boot's clock, in milliseconds; negative before it.
     /// None: the wall clock has gone back since, so nobody knows.
     pub fn translate(&self, head: &Head, boot: &str) -> Option<i64> {

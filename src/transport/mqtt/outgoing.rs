@@ -29,7 +29,7 @@ pub enum Offline {
     Keep(usize),
     /// The newest of its topic is kept.
     Newest,
-    /// It is dropped at this time, in milliseconds.
+    /// The newest of its topic is kept, until this time in milliseconds.
     Until(u64),
 }
 
@@ -82,15 +82,14 @@ impl Outgoing {
         let of_topic = self.waiting.iter().filter(|(_, p)| same(p)).count();
         let notices = self.waiting.iter().filter(|(_, p)| matches!(p, Parcel::Notice(..))).count();
         let surplus = match offline {
-            Offline::Newest => of_topic,
+            Offline::Newest | Offline::Until(_) => of_topic,
             Offline::Keep(limit) => (of_topic + 1).saturating_sub(limit.max(1)),
-            Offline::Until(_) => 0,
         };
         for _ in 0..surplus {
             let first = self.waiting.iter().position(|(_, p)| same(p));
             first.and_then(|i| self.waiting.remove(i));
         }
-        self.dropped += if offline == Offline::Newest { 0 } else { surplus as u64 };
+        self.dropped += if matches!(offline, Offline::Keep(_)) { surplus as u64 } else { 0 };
         if notices - surplus >= MAX_ALERTS {
             let notice = |(_, p): &(u64, Parcel)| matches!(p, Parcel::Notice(..));
             let first = self.waiting.iter().position(notice);
@@ -218,7 +217,7 @@ mod tests {
             notice("fresh", "1", Offline::Until(200)),
         ];
         assert_eq!(drained(&mut outgoing, 150), kept);
-        assert_eq!(outgoing.dropped(), 4, "one of `keep`, three of `old`");
+        assert_eq!(outgoing.dropped(), 2, "one of `keep`, and the last of `old`");
     }
 
     #[test]
