@@ -3,89 +3,15 @@
 
 mod common;
 
+use common::daemon::Daemon;
 use slmd::client::{Client, ClientError};
 use slmd::core::error::ErrorCode;
 use slmd::wire::{Answer, Ask, Command as Say, Reply};
 use std::io::{BufRead, BufReader, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
-
-/// A daemon of its own, in a folder of its own.
-struct Daemon {
-    child: Child,
-    folder: tempfile::TempDir,
-}
-
-impl Daemon {
-    fn start(config: &str, arguments: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("config.toml");
-        std::fs::write(&file, config).expect("written");
-        let child = Command::new(env!("CARGO_BIN_EXE_slmd"))
-            .args(["serve", "--config"])
-            .arg(&file)
-            .arg("--socket")
-            .arg(folder.path().join("slmd.sock"))
-            .args(arguments)
-            .env("SLMD_LOG", "warn")
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
-        let mut daemon = Self { child, folder };
-        daemon.wait_until_it_serves();
-        daemon
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.folder.path().join("slmd.sock")
-    }
-
-    fn wait_until_it_serves(&mut self) {
-        let began = Instant::now();
-        while !Client::connect(self.socket()).is_ok_and(|mut c| c.health().unwrap_or(false)) {
-            if let Some(status) = self.child.try_wait().expect("a child") {
-                panic!("the daemon ended with {status}: {}", self.stderr());
-            }
-            assert!(began.elapsed() < Duration::from_secs(60), "it does not come up");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn stderr(&mut self) -> String {
-        let mut text = String::new();
-        if let Some(mut stderr) = self.child.stderr.take() {
-            use std::io::Read;
-            stderr.read_to_string(&mut text).expect("UTF-8");
-        }
-        text
-    }
-
-    fn client(&self) -> Client {
-        Client::connect(self.socket()).expect("the daemon listens")
-    }
-
-    fn terminate(&mut self) {
-        use nix::sys::signal::{Signal, kill};
-        use nix::unistd::Pid;
-        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).expect("signalled");
-    }
-
-    fn end(mut self) -> ExitStatus {
-        self.terminate();
-        self.child.wait().expect("it ends")
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn prompt(text: &str, max_tokens: u32) -> Ask {
     Ask { prompt: Some(text.to_owned()), max_tokens: Some(max_tokens), ..Ask::default() }
@@ -330,7 +256,7 @@ fn sigterm_lets_answers_end_and_refuses_new_ones() {
     };
     assert!(matches!(last, Reply::Answer(_)), "{last:?}");
     let socket = daemon.socket();
-    assert!(daemon.child.wait().expect("it ends").success());
+    assert!(daemon.wait().success());
     assert!(!socket.exists(), "the socket is left behind");
 }
 
@@ -344,18 +270,9 @@ fn a_second_daemon_is_refused_and_a_stale_socket_is_not_in_the_way() {
         .expect("it runs");
     assert_eq!(second.status.code(), Some(69));
     assert!(String::from_utf8_lossy(&second.stderr).contains("another slmd"));
-    daemon.child.kill().expect("killed");
-    daemon.child.wait().expect("ended");
+    daemon.kill();
     assert!(daemon.socket().exists(), "a killed daemon leaves its socket");
-    let config = daemon.folder.path().join("config.toml");
-    daemon.child = Command::new(env!("CARGO_BIN_EXE_slmd"))
-        .args(["serve", "--config"])
-        .arg(config)
-        .arg("--socket")
-        .arg(daemon.socket())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts");
+    daemon.start_again();
     daemon.wait_until_it_serves();
 }
 

@@ -1,6 +1,8 @@
 //! What the integration tests share: where models are, and a greedy decoder over an engine.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod daemon;
+
 use slmd::bundle::ModelGraph;
 use slmd::core::plan::{ModelId, Row, Slot, StepPlan, Want};
 use slmd::engine::Engine;
