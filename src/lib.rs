@@ -28,6 +28,7 @@ pub mod client;
 pub mod config;
 pub mod core;
 pub mod engine;
+pub mod journal;
 pub mod kernels;
 pub mod runtime;
 pub mod sample;
