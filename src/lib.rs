@@ -19,6 +19,7 @@
 //! - [`wire`] is what clients say and hear, and how it looks in bytes.
 //! - [`runtime`] runs the one inference thread and admits requests to it.
 //! - [`transport`] moves bytes; [`client`] is the other end of its socket, for Rust programs.
+//! - [`watch`] decides when sensor readings become an alert, and when the model is asked about it.
 //! - [`config`], [`supervisor`] and [`cli`] make a process of it.
 
 pub mod board;
@@ -36,6 +37,7 @@ pub mod sample;
 pub mod supervisor;
 pub mod text;
 pub mod transport;
+pub mod watch;
 pub mod wire;
 
 /// The README's examples, compiled with the tests.

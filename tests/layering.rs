@@ -19,7 +19,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("transport", &["core", "wire", "runtime", "metrics"]),
     // The socket's other end, for Rust programs.
     ("client", &["wire", "core"]),
-    ("config", &["core", "bundle"]),
+    // Sans-IO: the front end and `slmd watch test` drive it.
+    ("watch", &["core"]),
+    ("config", &["core", "bundle", "watch"]),
     // Profiles are TOML too, and give the configuration its defaults.
     ("board", &["config"]),
     (
@@ -54,6 +56,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "board",
             "supervisor",
             "metrics",
+            "watch",
         ],
     ),
     // What the library and the binary are made of.

@@ -33,6 +33,8 @@ pub struct ConfigFile {
     pub limits: LimitsSection,
     #[serde(default)]
     pub task: BTreeMap<String, Spanned<TaskSpec>>,
+    #[serde(default)]
+    pub watch: Vec<Spanned<super::watch::WatchSection>>,
 }
 
 /// `[budget]`

@@ -15,6 +15,7 @@ mod settings;
 mod show;
 mod size;
 mod source;
+mod watch;
 
 pub use diagnostic::Diagnostic;
 pub use environment::Environment;

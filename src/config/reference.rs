@@ -97,6 +97,7 @@ pub fn reference() -> String {
     for (key, kind, doc) in TASK_KEYS {
         let _ = writeln!(page, "| `{key}` | {kind} | {doc} |");
     }
+    page.push_str(&super::watch::reference());
     page.push_str(EXAMPLE);
     page
 }
@@ -135,7 +136,7 @@ mod tests {
                     let keys = known::<ConfigFile>(&format!("{name}.zzz = 1"));
                     typed.extend(keys.iter().map(|key| format!("{name}.{key}")));
                 }
-                "task" => {}
+                "task" | "watch" => {}
                 _ => typed.push(name),
             }
         }
@@ -143,6 +144,9 @@ mod tests {
         assert_eq!(typed, listed);
         let tasks: Vec<&str> = TASK_KEYS.iter().map(|(key, ..)| *key).collect();
         assert_eq!(known::<TaskSpec>("zzz = 1"), tasks);
+        let watches = super::super::watch::WATCH_KEYS.iter().map(|(key, ..)| *key);
+        let typed = known::<super::super::watch::WatchSection>("zzz = 1");
+        assert_eq!(typed, watches.collect::<Vec<_>>());
     }
 
     #[test]

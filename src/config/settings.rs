@@ -75,6 +75,8 @@ pub struct Settings {
     pub clients: Sourced<usize>,
     /// The configuration's tasks, by name.
     pub tasks: Vec<Sourced<Task>>,
+    /// The watches, in the order of the files.
+    pub watches: Vec<Sourced<crate::watch::Watch>>,
 }
 
 impl Config {
@@ -122,6 +124,8 @@ impl Config {
         let max_tokens = integer(|f| f.limits.max_tokens.as_ref(), 1..=1 << 20)?;
         let clients = integer(|f| f.limits.clients.as_ref(), 1..=4096)?;
         let deadline_ms = narrow(or(deadline, None, 30_000));
+        let tasks = self.tasks()?;
+        let watches = self.watches(&tasks, deadline_ms.value)?;
         Ok(Settings {
             board: self.board(),
             model: self.optional_path(|f| f.model.as_ref())?,
@@ -142,7 +146,8 @@ impl Config {
             prompt_bytes: narrow(or(prompt_bytes, None, 64 << 10)),
             max_tokens: narrow(or(max_tokens, None, 256)),
             clients: narrow(or(clients, None, 32)),
-            tasks: self.tasks()?,
+            tasks,
+            watches,
         })
     }
 

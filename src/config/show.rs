@@ -16,7 +16,7 @@ pub struct Entry {
 }
 
 impl Settings {
-    /// Everything in force, in the order of the documentation; tasks last.
+    /// Everything in force, in the order of the documentation; tasks and watches last.
     pub fn entries(&self) -> Vec<Entry> {
         let optional = |v: Option<String>| v.unwrap_or_else(|| "-".into());
         let list = |v: &[String]| format!("{v:?}");
@@ -46,6 +46,11 @@ impl Settings {
             key: format!("task.{}", task.value.name),
             value: "...".into(),
             origin: task.origin.clone(),
+        }));
+        all.extend(self.watches.iter().map(|watch| Entry {
+            key: format!("watch.{}", watch.value.name),
+            value: "...".into(),
+            origin: watch.origin.clone(),
         }));
         all
     }
