@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod listen;
+pub mod mqtt;
 pub mod unix;
 
 mod connection;
