@@ -27,7 +27,8 @@ mod tests {
     fn the_hottest_zone_counts() {
         let folder = tempfile::tempdir().expect("a folder");
         assert_eq!(hottest(folder.path()), None);
-        let zones = [("thermal_zone0", "48312\n"), ("thermal_zone1", "x"), ("thermal_zone2", "61500")];
+        let zones =
+            [("thermal_zone0", "48312\n"), ("thermal_zone1", "x"), ("thermal_zone2", "61500")];
         for (name, text) in zones.into_iter().chain([("cooling_device0", "99000")]) {
             std::fs::create_dir(folder.path().join(name)).expect("new");
             std::fs::write(folder.path().join(name).join("temp"), text).expect("written");

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod listen;
+
 pub mod unix;
 
 pub mod mqtt;

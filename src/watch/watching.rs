@@ -300,8 +300,8 @@ impl Watching {
 
 fn bad_of(series: &Series) -> Value {
     let kinds = BadSample::ALL.iter().zip(series.bad).filter(|(_, count)| *count > 0);
-    let kinds = kinds.map(|(kind, count)| {
-        json!({ "kind": kind.code(), "problem": kind.to_string(), "count": count })
-    });
+    let kinds = kinds.map(
+        |(kind, count)| json!({ "kind": kind.code(), "problem": kind.to_string(), "count": count }),
+    );
     json!({ "topic": series.topic.as_ref(), "kinds": kinds.collect::<Vec<_>>() })
 }

@@ -16,7 +16,7 @@
 use super::Now;
 use super::acks::{Acks, Until};
 use super::entry::{Answered, Entry, State, payload, response};
-use super::link::{Message, Properties, Qos};
+use super::message::{Message, Properties, Qos};
 use super::outgoing::{Offline, Outgoing, Parcel};
 use super::quota::{Quota, Quotas};
 use super::request::{self, Address, Request};

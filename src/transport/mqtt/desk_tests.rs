@@ -1,4 +1,4 @@
-use super::super::link::Properties;
+use super::super::message::Properties;
 use super::*;
 use crate::core::request::Priority;
 use crate::runtime::Origin;

@@ -3,7 +3,7 @@
 use super::quota::AccountId;
 use super::request::Address;
 use super::stored::Key;
-use super::{Now, link};
+use super::{Now, message};
 use crate::core::request::{Priority, RequestId};
 use crate::runtime::Origin;
 use crate::wire::{Ask, Reply, json};
@@ -109,17 +109,17 @@ pub fn payload(reply: &Reply) -> Bytes {
 }
 
 /// An answer or refusal on its way to who asked.
-pub fn response(address: &Address, payload: Bytes) -> link::Message {
-    link::Message {
+pub fn response(address: &Address, payload: Bytes) -> message::Message {
+    message::Message {
         topic: address.reply_topic.clone().unwrap_or_default(),
         payload,
-        qos: link::Qos::AtLeastOnce,
+        qos: message::Qos::AtLeastOnce,
         retain: false,
-        properties: link::Properties {
+        properties: message::Properties {
             correlation: address.correlation.clone(),
             content_type: Some("application/json".to_owned()),
             utf8: Some(true),
-            ..link::Properties::default()
+            ..message::Properties::default()
         },
     }
 }

@@ -3,8 +3,8 @@
 
 use super::Now;
 use super::desk::{Desk, Log, Policy};
-use super::link::{Link, LinkEvent, LinkOptions, Message, NotSent, Qos, Received, Subscription};
-use super::message::Ack;
+use super::link::{Link, LinkEvent, LinkOptions, NotSent, Subscription};
+use super::message::{Ack, Message, Qos, Received};
 use super::outgoing::Offline;
 use super::presence::Presence;
 use super::topics::Topics;
@@ -254,16 +254,9 @@ impl<S: Service> Front<S> {
             .collect();
         if session_present && !self.stale_filters.is_empty() {
             let gone = std::mem::take(&mut self.stale_filters);
-            self.warn(self.link.unsubscribe(&gone));
+            warn(self.link.unsubscribe(&gone));
         }
-        let asked = self.link.subscribe(&wanted);
-        self.warn(asked);
-    }
-
-    fn warn(&self, sent: Result<(), NotSent>) {
-        if let Err(error) = sent {
-            tracing::error!(%error, "a subscription could not be sent");
-        }
+        warn(self.link.subscribe(&wanted));
     }
 
     fn discover(&mut self) {
@@ -349,9 +342,8 @@ impl<S: Service> Front<S> {
     /// Nothing new from now on: whoever shares our work shall get it.
     fn drain(&mut self) {
         self.desk.drain();
-        let sent = self.link.unsubscribe(&self.request_filters);
         if self.is_connected {
-            self.warn(sent);
+            warn(self.link.unsubscribe(&self.request_filters));
         }
     }
 
@@ -360,6 +352,12 @@ impl<S: Service> Front<S> {
         link.close(Some(presence.offline())).await;
         let closed = tokio::task::spawn_blocking(move || desk.into_log().close()).await;
         closed.map_err(io::Error::other)?.map_err(io::Error::other)
+    }
+}
+
+fn warn(sent: Result<(), NotSent>) {
+    if let Err(error) = sent {
+        tracing::error!(%error, "a subscription could not be sent");
     }
 }
 

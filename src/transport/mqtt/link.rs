@@ -1,25 +1,525 @@
-//! Stub until the link lands.
-#![allow(missing_docs)]
-use bytes::Bytes;
+//! One connection to the broker, opened again for as long as the process lives.
+//!
+//! ```text
+//! resting --(the wait is over)--> dialling --(CONNACK)--> open
+//!    ^------------(failed)-----------'  ^------(lost)------'
+//! ```
+//!
+//! There is no task and no channel behind it: [`Link::next`] does all the work, and reads, writes
+//! and keeps the time at once, so that a broker that does not read cannot hold up what it says, or
+//! the notice that it is dead. The library `rumqttc` reads and writes packets and brings TLS; its
+//! event loop is not used, because it refuses to publish in a session that only the broker
+//! remembers, does not ping while it sends, and does not read while it writes.
+//!
+//! Nothing is kept from one connection to the next: what was not confirmed is reported as
+//! [`Lost`], and whoever published it publishes it again.
+
+use super::backoff::{Backoff, Past};
+use super::conversation::{Conversation, End, Takeover, Terms};
+use super::dial::{Dialled, Refusal, Stream, dial, next_packet};
+use super::message::{Ack, Message, Qos, Received};
+use super::tls::Tls;
+use bytes::{Bytes, BytesMut};
+use rumqttc::mqttbytes::v5::{ConnAck, DisconnectReasonCode};
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::pin::Pin;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// For the last message's PUBACK.
+const LAST_WORD_LIMIT: Duration = Duration::from_millis(600);
+/// For DISCONNECT to be written.
+const FAREWELL_LIMIT: Duration = Duration::from_millis(400);
+/// A read buffer that grew larger is given back when it is empty.
+const KEPT_CAPACITY: usize = 16 << 10;
+
+/// Where to, as whom, and on which terms.
+#[derive(Clone)]
+pub struct LinkOptions {
+    /// A name or an address, IPv6 without brackets; also what the broker's certificate must name.
+    pub host: String,
+    /// 1883, or 8883 with TLS, by custom.
+    pub port: u16,
+    /// None: in plain text.
+    pub tls: Option<Tls>,
+    /// What the broker knows the session by.
+    pub client_id: String,
+    /// For the broker's own check.
+    pub username: Option<String>,
+    /// Bytes, as the broker wants them.
+    pub password: Option<Bytes>,
+    /// The longest silence; a dead broker is noticed after two of them. Whole seconds.
+    pub keep_alive: Duration,
+    /// How long the broker remembers us and our messages, in seconds.
+    pub session_expiry_s: u32,
+    /// Messages that the broker may send before they are acknowledged, at least 1.
+    pub receive_maximum: u16,
+    /// The largest packet that we take, in bytes; the broker drops larger ones.
+    pub max_packet_bytes: u32,
+    /// Sent by the broker when we vanish.
+    pub will: Option<Message>,
+}
+
+impl fmt::Debug for LinkOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Never the password.
+        let LinkOptions { host, port, client_id, .. } = self;
+        write!(f, "LinkOptions({client_id} at {host}:{port})")
+    }
+}
+
+/// What the broker said in CONNACK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Qos {
-    AtMostOnce,
-    AtLeastOnce,
-}
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    pub topic: String,
-    pub payload: Bytes,
-    pub qos: Qos,
+pub struct BrokerLimits {
+    /// The largest packet that it takes.
+    pub max_packet_bytes: Option<u32>,
+    /// Publications that may be in flight to it; we use at most 16.
+    pub receive_maximum: u16,
+    /// It keeps retained messages; if not, `retain` is left out of what we send.
     pub retain: bool,
-    pub properties: Properties,
+    /// `$share/...` works.
+    pub shared_subscriptions: bool,
+    /// Filters may have wildcards.
+    pub wildcard: bool,
+    /// The highest QoS that it takes: 0, 1 or 2.
+    pub max_qos: u8,
 }
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Properties {
-    pub response_topic: Option<String>,
-    pub correlation: Option<Bytes>,
-    pub content_type: Option<String>,
-    pub utf8: Option<bool>,
-    pub expiry_s: Option<u32>,
-    pub user: Vec<(String, String)>,
+
+impl BrokerLimits {
+    pub(super) fn of(accepted: &ConnAck) -> Self {
+        let said = accepted.properties.as_ref();
+        let has = |flag: Option<u8>| flag != Some(0);
+        Self {
+            max_packet_bytes: said.and_then(|p| p.max_packet_size),
+            receive_maximum: said.and_then(|p| p.receive_max).unwrap_or(u16::MAX),
+            retain: has(said.and_then(|p| p.retain_available)),
+            shared_subscriptions: has(said.and_then(|p| p.shared_subscription_available)),
+            wildcard: has(said.and_then(|p| p.wildcard_subscription_available)),
+            max_qos: said.and_then(|p| p.max_qos).unwrap_or(2),
+        }
+    }
+}
+
+/// One filter to subscribe to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// With wildcards, or `$share/GROUP/FILTER`.
+    pub filter: String,
+    /// The highest QoS of what comes by it.
+    pub qos: Qos,
+    /// Whether retained messages come, at every subscription anew.
+    pub retained: bool,
+    /// Not what we publish ourselves; not allowed in shared subscriptions.
+    pub no_local: bool,
+}
+
+/// The connection ended before the broker confirmed: it may or may not have the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the connection was lost before the broker confirmed")]
+pub struct Lost;
+
+/// Nothing was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotSent {
+    /// Too much is on its way; [`LinkEvent::Room`] says when to try again.
+    #[error("too much is on its way to the broker")]
+    Full,
+    /// There is no connection.
+    #[error("not connected to the broker")]
+    Offline,
+    /// More than the broker takes; it would hang up.
+    #[error("{size} bytes are more than the {limit} that the broker takes")]
+    TooLarge {
+        /// The whole packet, in bytes.
+        size: usize,
+        /// The broker's, in bytes.
+        limit: usize,
+    },
+    /// It cannot be said in MQTT, or not to this broker.
+    #[error("{0}")]
+    Invalid(&'static str),
+}
+
+/// What happened.
+#[derive(Debug, PartialEq, Eq)]
+pub enum LinkEvent {
+    /// The broker has accepted us.
+    Connected {
+        /// Counts the connections, from 1.
+        generation: u64,
+        /// The broker remembers us: subscriptions, and messages that we have not acknowledged.
+        session_present: bool,
+        /// What it takes.
+        broker: BrokerLimits,
+        /// Attempts that this connection took.
+        attempts: u32,
+    },
+    /// A message.
+    Received(Received),
+    /// A publication of QoS 1 is over; those of QoS 0 are never heard of again.
+    Published {
+        /// As it was given to [`Link::publish`].
+        tag: u64,
+        /// The connection.
+        generation: u64,
+        /// MQTT's reason code: 0x00, 0x10 (nobody subscribes), from 0x80 on refused.
+        outcome: Result<u8, Lost>,
+    },
+    /// The broker's answer, with MQTT's reason codes: the QoS granted, from 0x80 on refused.
+    Subscribed {
+        /// As asked for.
+        filters: Vec<(String, u8)>,
+    },
+    /// The broker's answer: 0x00, 0x11 (there was none), from 0x80 on refused.
+    Unsubscribed {
+        /// As asked for.
+        filters: Vec<(String, u8)>,
+    },
+    /// After a [`NotSent::Full`]: try again.
+    Room,
+    /// The connection is over (each publication in flight was reported before), or an attempt
+    /// failed.
+    Lost {
+        /// For people.
+        reason: String,
+        /// Whether there was a connection.
+        was_connected: bool,
+        /// When the next attempt begins.
+        retry_in: Duration,
+    },
+}
+
+/// For status reports.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LinkFigures {
+    /// Attempts to connect, ever.
+    pub attempts: u64,
+    /// Connections, ever.
+    pub connections: u64,
+    /// Since when there is one.
+    pub connected_since: Option<Instant>,
+    /// Why the last one ended, or the last attempt failed.
+    pub last_error: Option<String>,
+}
+
+enum State {
+    Resting(Instant),
+    Dialling(Pin<Box<dyn Future<Output = Result<Dialled, Refusal>> + Send>>),
+    Open(Box<Open>),
+}
+
+/// One connection to the broker at a time. See the module.
+pub struct Link {
+    options: LinkOptions,
+    state: State,
+    backoff: Backoff,
+    /// Since the last connection.
+    attempts: u32,
+    figures: LinkFigures,
+    /// The reason that was logged last, so that it is not logged for ever.
+    warned: Option<String>,
+    events: VecDeque<LinkEvent>,
+}
+
+impl Link {
+    /// Connects as soon as [`Self::next`] is polled.
+    pub fn new(options: LinkOptions) -> Self {
+        Self {
+            options,
+            state: State::Resting(Instant::now()),
+            backoff: Backoff::default(),
+            attempts: 0,
+            figures: LinkFigures::default(),
+            warned: None,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// What happens next. Must be polled at all times, as nothing moves without it; may be dropped
+    /// at any time and called again.
+    pub async fn next(&mut self) -> LinkEvent {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return event;
+            }
+            match &mut self.state {
+                State::Resting(until) => {
+                    sleep_until(*until).await;
+                    self.attempts = self.attempts.saturating_add(1);
+                    self.figures.attempts += 1;
+                    self.state = State::Dialling(Box::pin(dial(self.options.clone())));
+                }
+                State::Dialling(dialling) => match dialling.await {
+                    Ok(dialled) => self.open(dialled),
+                    Err(refusal) => self.rest(End::broken(refusal), None),
+                },
+                State::Open(open) => match open.step().await {
+                    Ok(event) => return event,
+                    Err(end) => self.lose(end),
+                },
+            }
+        }
+    }
+
+    /// Sends a message, if there is room; `tag` comes back with its [`LinkEvent::Published`].
+    ///
+    /// # Errors
+    /// [`NotSent`]; the message is not kept.
+    pub fn publish(&mut self, tag: u64, message: Message) -> Result<(), NotSent> {
+        self.talk()?.publish(tag, message)
+    }
+
+    /// Acknowledges a message: the broker forgets it. One of an earlier connection is not
+    /// acknowledged, as it comes again on this one. Never refused: its four bytes have room, since
+    /// no more than `receive_maximum` can be outstanding.
+    pub fn ack(&mut self, ack: Ack) {
+        if let Ok(talk) = self.talk() {
+            talk.ack(&ack);
+        }
+    }
+
+    /// Asks for messages; [`LinkEvent::Subscribed`] is the answer.
+    ///
+    /// # Errors
+    /// [`NotSent`].
+    pub fn subscribe(&mut self, wanted: &[Subscription]) -> Result<(), NotSent> {
+        self.talk()?.subscribe(wanted)
+    }
+
+    /// Asks for no more of them; [`LinkEvent::Unsubscribed`] is the answer.
+    ///
+    /// # Errors
+    /// [`NotSent`].
+    pub fn unsubscribe(&mut self, filters: &[String]) -> Result<(), NotSent> {
+        self.talk()?.unsubscribe(filters)
+    }
+
+    /// Sends `last` and says good-bye, so that the broker does not send the last will; takes a
+    /// second at most. What was received and not acknowledged comes again in the next session.
+    pub async fn close(self, last: Option<Message>) {
+        if let State::Open(mut open) = self.state {
+            if let Some(message) = last {
+                let _ = timeout(LAST_WORD_LIMIT, open.last_word(message)).await;
+            }
+            let _ = timeout(FAREWELL_LIMIT, open.farewell()).await;
+        }
+    }
+
+    /// For status reports.
+    pub fn figures(&self) -> &LinkFigures {
+        &self.figures
+    }
+
+    fn talk(&mut self) -> Result<&mut Conversation, NotSent> {
+        match &mut self.state {
+            State::Open(open) => Ok(&mut open.talk),
+            State::Resting(_) | State::Dialling(_) => Err(NotSent::Offline),
+        }
+    }
+
+    fn open(&mut self, dialled: Dialled) {
+        let now = Instant::now();
+        self.figures.connections += 1;
+        self.figures.connected_since = Some(now);
+        let terms = Terms {
+            generation: self.figures.connections,
+            keep_alive: self.options.keep_alive,
+            receive_maximum: self.options.receive_maximum,
+        };
+        let session_present = dialled.accepted.session_present;
+        let attempts = std::mem::take(&mut self.attempts);
+        let open = Open::new(dialled, terms, self.options.max_packet_bytes, now);
+        let LinkOptions { host, port, .. } = &self.options;
+        tracing::info!(broker = %format_args!("{host}:{port}"), session_present, attempts, "connected");
+        self.events.push_back(LinkEvent::Connected {
+            generation: terms.generation,
+            session_present,
+            broker: open.talk.limits(),
+            attempts,
+        });
+        self.state = State::Open(Box::new(open));
+    }
+
+    fn lose(&mut self, mut end: End) {
+        let State::Open(mut open) =
+            std::mem::replace(&mut self.state, State::Resting(Instant::now()))
+        else {
+            return;
+        };
+        if let Some(reason) = end.say {
+            open.say(reason);
+        }
+        let id = &self.options.client_id;
+        match end.takeover {
+            Takeover::No => {}
+            Takeover::Perhaps => {
+                end.reason.push_str(&format!("; does another client use the client id {id:?}?"));
+            }
+            Takeover::Yes => end.reason = format!("another client uses the client id {id:?}"),
+        }
+        let past = Past {
+            age: open.since.elapsed(),
+            useful: open.talk.was_useful(),
+            contested: end.takeover != Takeover::No,
+        };
+        self.figures.connected_since = None;
+        self.events.extend(open.talk.into_events());
+        self.rest(end, Some(past));
+    }
+
+    /// Until the next attempt.
+    fn rest(&mut self, end: End, past: Option<Past>) {
+        if past.is_some_and(Past::was_good) {
+            self.warned = None;
+        }
+        let retry_in = self.backoff.after(past, chance());
+        self.state = State::Resting(Instant::now() + retry_in);
+        self.log(&end.reason, retry_in);
+        self.figures.last_error = Some(end.reason.clone());
+        self.events.push_back(LinkEvent::Lost {
+            reason: end.reason,
+            was_connected: past.is_some(),
+            retry_in,
+        });
+    }
+
+    /// The first time it is worth a warning, then no more.
+    fn log(&mut self, reason: &str, retry_in: Duration) {
+        let retry_in = format_args!("{:.1} s", retry_in.as_secs_f64());
+        if self.warned.as_deref() == Some(reason) {
+            tracing::debug!(reason, %retry_in, "not connected to the broker");
+        } else {
+            tracing::warn!(reason, %retry_in, "not connected to the broker");
+            self.warned = Some(reason.to_owned());
+        }
+    }
+}
+
+/// From 0 to 1.
+fn chance() -> f64 {
+    // The standard library's own source of randomness: the keys of a new hash map.
+    let random = RandomState::new().build_hasher().finish();
+    random as f64 / u64::MAX as f64
+}
+
+/// A connection, from CONNACK on.
+struct Open {
+    reader: ReadHalf<Box<dyn Stream>>,
+    writer: WriteHalf<Box<dyn Stream>>,
+    incoming: BytesMut,
+    max_packet_bytes: u32,
+    talk: Conversation,
+    /// TLS may hold back what it was given.
+    unflushed: bool,
+    since: Instant,
+}
+
+impl Open {
+    fn new(dialled: Dialled, terms: Terms, max_packet_bytes: u32, now: Instant) -> Self {
+        let (reader, writer) = tokio::io::split(dialled.stream);
+        Self {
+            reader,
+            writer,
+            incoming: dialled.incoming,
+            max_packet_bytes,
+            talk: Conversation::new(terms, &dialled.accepted, now.into_std()),
+            unflushed: false,
+            since: now,
+        }
+    }
+
+    /// Until something happens.
+    async fn step(&mut self) -> Result<LinkEvent, End> {
+        loop {
+            if let Some(event) = self.talk.next_event() {
+                return Ok(event);
+            }
+            match next_packet(&mut self.incoming, self.max_packet_bytes) {
+                Ok(Some(packet)) => self.talk.receive(packet)?,
+                Ok(None) => self.exchange().await?,
+                Err(reason) => {
+                    return Err(End::fault(DisconnectReasonCode::MalformedPacket, reason));
+                }
+            }
+        }
+    }
+
+    /// Reads, writes or waits, whatever is possible first.
+    async fn exchange(&mut self) -> Result<(), End> {
+        if self.incoming.is_empty() && self.incoming.capacity() > KEPT_CAPACITY {
+            self.incoming = BytesMut::with_capacity(4096);
+        }
+        let due = self.talk.deadline().into();
+        let may_read = self.talk.may_read();
+        let has_to_write = self.unflushed || !self.talk.outgoing().is_empty();
+        tokio::select! {
+            // In this order: what is written is bounded by what is read, and the time is up only if
+            // there was nothing to read (also when the whole machine was asleep).
+            biased;
+            written = write(&mut self.writer, self.talk.outgoing()), if has_to_write => {
+                self.unflushed = written.map_err(|e| End::broken(e.to_string()))?;
+                self.talk.written(now());
+            }
+            read = self.reader.read_buf(&mut self.incoming), if may_read => match read {
+                Ok(0) => return Err(End::silent()),
+                Ok(_) => self.talk.heard(now()),
+                Err(e) => return Err(End::broken(e.to_string())),
+            },
+            () = sleep_until(due) => self.talk.tick(now())?,
+        }
+        Ok(())
+    }
+
+    /// Publishes `message`, and waits for its PUBACK.
+    async fn last_word(&mut self, message: Message) -> Result<(), End> {
+        const TAG: u64 = u64::MAX;
+        let unconfirmed = message.qos == Qos::AtMostOnce;
+        while self.talk.publish(TAG, message.clone()) == Err(NotSent::Full) {
+            self.step().await?;
+        }
+        while !unconfirmed && !matches!(self.step().await?, LinkEvent::Published { tag: TAG, .. }) {
+        }
+        Ok(())
+    }
+
+    async fn farewell(&mut self) -> io::Result<()> {
+        self.talk.disconnect(DisconnectReasonCode::NormalDisconnection);
+        while write(&mut self.writer, self.talk.outgoing()).await? {}
+        self.writer.shutdown().await
+    }
+
+    /// Tells the broker why, if that takes no time.
+    fn say(&mut self, reason: DisconnectReasonCode) {
+        self.talk.disconnect(reason);
+        let mut outgoing = std::mem::take(self.talk.outgoing());
+        let writer = &mut self.writer;
+        let mut once =
+            Box::pin(async move { while let Ok(true) = write(writer, &mut outgoing).await {} });
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let _ = once.as_mut().poll(&mut cx);
+    }
+}
+
+/// Writes some bytes, or flushes if there are none; whether there is more to do.
+async fn write(
+    writer: &mut WriteHalf<Box<dyn Stream>>,
+    outgoing: &mut BytesMut,
+) -> io::Result<bool> {
+    if outgoing.is_empty() {
+        writer.flush().await?;
+        return Ok(false);
+    }
+    match writer.write_buf(outgoing).await? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        _ => Ok(true),
+    }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }

@@ -1,7 +1,7 @@
 //! What waits to be published and what waits for its PUBACK: a window of a few messages, and rules
 //! for what becomes of the rest while the broker is away.
 
-use super::link::Message;
+use super::message::Message;
 use crate::journal::EntryId;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -141,7 +141,7 @@ impl Outgoing {
 
 #[cfg(test)]
 mod tests {
-    use super::super::link::{Properties, Qos};
+    use super::super::message::{Properties, Qos};
     use super::*;
 
     fn message(topic: &str, payload: &'static str) -> Message {

@@ -1,7 +1,7 @@
 //! What slmd says about itself: a retained status, a last will, and Home Assistant's discovery.
 
 use super::Now;
-use super::link::{Message, Qos};
+use super::message::{Message, Qos};
 use super::topics::Topics;
 use serde_json::{Value, json};
 
@@ -91,7 +91,8 @@ impl Presence {
                 if passed < rest {
                     return None;
                 }
-                let rate = tokens.saturating_sub(told.tokens) as f64 * 1000.0 / passed.max(1) as f64;
+                let rate =
+                    tokens.saturating_sub(told.tokens) as f64 * 1000.0 / passed.max(1) as f64;
                 (rate * 10.0).round() / 10.0
             }
         };

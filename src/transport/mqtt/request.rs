@@ -1,7 +1,7 @@
 //! What a message on a request topic asks: its properties and its body become an [`Ask`] with an
 //! address for the answer, or a refusal.
 
-use super::link::{Message, Properties};
+use super::message::{Message, Properties};
 use super::topics::is_level;
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::request::Priority;

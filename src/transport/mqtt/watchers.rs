@@ -1,7 +1,7 @@
 //! The watches at the front end: samples in, runs to the runtime, alerts out.
 
 use super::Now;
-use super::link::{Message, Qos};
+use super::message::{Message, Qos};
 use super::outgoing::Offline;
 use crate::runtime::{Event, Origin, Outbox, Service};
 use crate::watch::{self, Effect, Outcome, RunId, Watch, Watches};
@@ -66,10 +66,8 @@ impl Watchers {
                         self.submit(now, run, ask, service, replies);
                     }
                     Effect::Publish { topic, payload, retain, offline, .. } => {
-                        let message = Message {
-                            retain,
-                            ..Message::new(topic, payload, Qos::AtLeastOnce)
-                        };
+                        let message =
+                            Message { retain, ..Message::new(topic, payload, Qos::AtLeastOnce) };
                         self.messages.push((message, kept(now, offline)));
                     }
                 }
