@@ -16,11 +16,13 @@ const EDGES: &[(&str, &[&str])] = &[
     ("engine", &["core", "kernels", "bundle"]),
     ("runtime", &["core", "engine", "text", "sample", "bundle", "wire", "metrics"]),
     // Never `engine`: what moves bytes does not compute.
-    ("transport", &["core", "wire", "runtime", "metrics"]),
+    ("transport", &["core", "wire", "runtime", "metrics", "journal", "watch"]),
     // The socket's other end, for Rust programs.
     ("client", &["wire", "core"]),
     // Sans-IO: the front end and `slmd watch test` drive it.
     ("watch", &["core"]),
+    // Knows bytes and a folder.
+    ("journal", &[]),
     ("config", &["core", "bundle", "watch"]),
     // Profiles are TOML too, and give the configuration its defaults.
     ("board", &["config"]),
@@ -35,6 +37,8 @@ const EDGES: &[(&str, &[&str])] = &[
             "wire",
             "runtime",
             "transport",
+            "journal",
+            "watch",
             "config",
             "board",
             "metrics",
@@ -51,6 +55,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "wire",
             "runtime",
             "transport",
+            "journal",
             "client",
             "config",
             "board",

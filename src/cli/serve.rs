@@ -5,7 +5,8 @@ use super::exit::{CONFIG, DATA, Failure, TEMPORARY, UNAVAILABLE};
 use super::term::Progress;
 use crate::board::Board;
 use crate::config::{Config, ConfigError, Environment, Settings};
-use crate::supervisor::{Daemon, ServeError, StartError};
+use crate::journal::JournalError;
+use crate::supervisor::{Daemon, MqttError, ServeError, StartError};
 use std::path::Path;
 
 /// Runs the daemon until a signal ends it.
@@ -61,11 +62,28 @@ impl From<StartError> for Failure {
     }
 }
 
+impl From<MqttError> for Failure {
+    fn from(error: MqttError) -> Self {
+        match error {
+            MqttError::Config(error) => error.into(),
+            MqttError::Tls(error) => Self::new(CONFIG, error.to_string()),
+            MqttError::Journal(error @ JournalError::InUse { .. }) => {
+                Self::new(UNAVAILABLE, error.to_string())
+            }
+            MqttError::Journal(error @ JournalError::Newer { .. }) => {
+                Self::new(DATA, error.to_string())
+            }
+            MqttError::Journal(error) => Self::new(TEMPORARY, error.to_string()),
+        }
+    }
+}
+
 impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Self {
         match error {
             ServeError::Start(error) => error.into(),
             ServeError::Listen(error) => Self::new(UNAVAILABLE, error.to_string()),
+            ServeError::Mqtt(error) => error.into(),
             ServeError::Loop(error) => Self::new(TEMPORARY, error.to_string()),
         }
     }

@@ -5,10 +5,8 @@
 
 pub mod access;
 pub mod listen;
-
-pub mod unix;
-
 pub mod mqtt;
+pub mod unix;
 
 mod connection;
 mod peer_groups;

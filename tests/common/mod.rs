@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod daemon;
+pub mod mosquitto;
+pub mod requester;
 
 use slmd::bundle::ModelGraph;
 use slmd::core::plan::{ModelId, Row, Slot, StepPlan, Want};

@@ -108,6 +108,11 @@ impl Mosquitto {
         }
     }
 
+    /// Loses everything that it has on disk; to be called while it is down.
+    pub fn forget(&self) {
+        let _ = std::fs::remove_file(self.dir.path().join("mosquitto.db"));
+    }
+
     /// Starts it again, with what it had saved.
     pub fn restart(&mut self) {
         self.kill();

@@ -24,4 +24,4 @@ mod conversation;
 mod dial;
 mod now;
 
-pub use now::Now;
+pub use now::{Now, boot_id};

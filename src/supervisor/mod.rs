@@ -3,14 +3,19 @@
 //! SIGTERM and SIGINT drain: requests under way get their answers for as long as [`DRAIN`], then
 //! the rest is told `shutting_down`; a second signal ends the wait.
 
+mod mqtt;
+
+pub use mqtt::MqttError;
+
 use crate::bundle::{Bundle, BundleError, KvUpdate, Task};
 use crate::config::{Origin, Settings, format_bytes};
 use crate::core::plan::EngineKind;
 use crate::engine::choice::{self, Choice};
 use crate::engine::{EngineOptions, LoadError, StepError, process_memory};
-use crate::runtime::{Limits, Model, ModelError, Runtime};
+use crate::runtime::{Handle, Limits, Model, ModelError, Runtime};
 use crate::transport::access::Access;
 use crate::transport::listen::{ListenError, Listener};
+use crate::transport::mqtt::front;
 use crate::transport::unix;
 use sd_notify::NotifyState;
 use serde_json::{Map, Value, json};
@@ -201,6 +206,9 @@ fn facts(bundle: &Bundle, choice: &Choice, info: &crate::engine::EngineInfo) -> 
 /// How long requests under way may go on after SIGTERM.
 pub const DRAIN: Duration = Duration::from_secs(10);
 
+/// How long the last answers may take to go out after that.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+
 /// A step that takes longer than this hangs: the watchdog is not fed any more.
 const HUNG_STEP: Duration = Duration::from_secs(20);
 
@@ -213,6 +221,9 @@ pub enum ServeError {
     /// The socket cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// MQTT cannot be had.
+    #[error(transparent)]
+    Mqtt(#[from] MqttError),
     /// The event loop cannot run.
     #[error("the event loop cannot run: {0}")]
     Loop(#[from] std::io::Error),
@@ -224,6 +235,7 @@ pub struct Daemon {
     listener: Listener,
     access: Access,
     limits: unix::Limits,
+    mqtt: Option<front::Parts>,
 }
 
 impl Daemon {
@@ -239,14 +251,15 @@ impl Daemon {
             Some(socket) => Listener::from_socket(socket),
             None => Listener::bind(&settings.unix_path.value, groups.first().map(String::as_str))?,
         };
+        let mqtt = mqtt::parts(settings, DRAIN + LAST_ANSWERS)?;
         let runtime = bring_up(&Plan::from(settings), phase)?;
         let limits = unix::Limits {
             clients: settings.clients.value,
-            drain_timeout: DRAIN + Duration::from_secs(5),
+            drain_timeout: DRAIN + LAST_ANSWERS,
             ..unix::Limits::default()
         };
         tracing::info!(socket = %settings.unix_path.value.display(), "serving");
-        Ok(Self { runtime, listener, access, limits })
+        Ok(Self { runtime, listener, access, limits, mqtt })
     }
 
     /// Serves until a signal asks for the end, and every request has had its terminal reply.
@@ -254,19 +267,34 @@ impl Daemon {
     /// # Errors
     /// [`ServeError::Loop`].
     pub fn serve(self) -> Result<(), ServeError> {
-        let Self { runtime, listener, access, limits } = self;
+        let Self { runtime, listener, access, limits, mqtt } = self;
         let handle = runtime.handle();
         let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         event_loop.block_on(async {
             let (stop, stopped) = watch::channel(false);
+            let by_mqtt = serve_mqtt(mqtt, handle.clone(), stopped.clone());
+            let by_socket = unix::serve(listener, access, limits, handle, stopped);
+            let served = async { tokio::try_join!(by_socket, by_mqtt).map(|_| ()) };
             tokio::select! {
-                served = unix::serve(listener, access, limits, handle, stopped) => served,
+                served = served => served,
                 failed = supervise(&runtime, &stop) => failed,
             }
         })?;
         runtime.join();
         tracing::info!("ended");
         Ok(())
+    }
+}
+
+/// Serves MQTT, if there is a broker to serve it to.
+async fn serve_mqtt(
+    parts: Option<front::Parts>,
+    handle: Handle,
+    stopped: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    match parts {
+        Some(parts) => front::serve(parts, handle, stopped).await,
+        None => Ok(()),
     }
 }
 
