@@ -249,7 +249,8 @@ struct Prepared {
     constraint: Option<Box<dyn Constraint>>,
 }
 
-/// The user's message: the prompt, or what the task's template makes of it and of `vars`.
+/// The user's message: what the task's template makes of the prompt and of `vars`; without a
+/// template the prompt, or else `vars` as JSON.
 fn user_text(ask: &Ask, task: Option<&ReadyTask>) -> Result<String, RejectReason> {
     match (task.and_then(|t| t.template.as_ref()), &ask.prompt) {
         (Some(template), prompt) => {
@@ -260,7 +261,10 @@ fn user_text(ask: &Ask, task: Option<&ReadyTask>) -> Result<String, RejectReason
             template.render(&vars).map_err(refuse)
         }
         (None, Some(prompt)) => Ok(prompt.clone()),
-        (None, None) => Err(bad("neither `prompt` nor `messages` nor a task with a template")),
+        (None, None) => match &ask.vars {
+            Some(vars) => Ok(vars.to_string()),
+            None => Err(bad("neither `prompt` nor `messages` nor `vars`")),
+        },
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::config::{ConfigError, Durability, Environment, MqttSettings, Settings};
 use crate::core::request::Priority;
 use crate::journal::{self, Journal, JournalError};
+use crate::transport::mqtt::boot_id;
 use crate::transport::mqtt::desk::Policy;
 use crate::transport::mqtt::front::Parts;
 use crate::transport::mqtt::link::LinkOptions;
@@ -10,7 +11,6 @@ use crate::transport::mqtt::quota::Quota;
 use crate::transport::mqtt::tls::{Tls, TlsError, TlsFiles};
 use crate::transport::mqtt::topics::{ReplyTopics, Topics};
 use crate::transport::mqtt::watchers::Watchers;
-use crate::transport::mqtt::boot_id;
 use std::time::Duration;
 
 /// Why MQTT cannot be had.

@@ -7,7 +7,7 @@ use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v5::{Packet, Publish, PublishProperties};
 use rumqttc::{Client, Event, MqttOptions, PublishOptions};
 use serde_json::Value;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -38,13 +38,15 @@ pub struct Requester {
 }
 
 impl Requester {
-    /// Connects as `id`, with a session that lives as long as the broker, and subscribes.
+    /// Connects under a name of its own that begins with `id`, with a session that outlives its
+    /// connections, and subscribes.
     pub fn connect(port: u16, id: &str, filters: &[&str]) -> Self {
-        let mut options = MqttOptions::new(id, ("127.0.0.1", port));
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let mut options = MqttOptions::new(format!("{id}-{count}"), ("127.0.0.1", port));
         options.set_keep_alive(5).set_clean_start(false).set_session_expiry_interval(Some(3600));
-        options.set_broker_session_resume_policy(
-            rumqttc::BrokerSessionResumePolicy::AllowBrokerOnly,
-        );
+        options
+            .set_broker_session_resume_policy(rumqttc::BrokerSessionResumePolicy::AllowBrokerOnly);
         let (client, mut connection) = Client::builder(options).capacity(1024).build();
         let (sender, heard) = channel();
         let connected = Arc::new((Mutex::new(0), Condvar::new()));
