@@ -21,6 +21,8 @@ pub struct Faults {
     pub failing: Vec<u64>,
     /// Writes take at most so many bytes at once.
     pub write_bytes: Option<usize>,
+    /// The directory cannot be synced.
+    pub names_fail: bool,
     /// Every sync takes so long.
     pub sync_takes: Duration,
     /// Offsets where reading fails, in files that are there already.
@@ -256,6 +258,9 @@ impl Disk for FaultDisk {
     fn sync_names(&self) -> io::Result<()> {
         let mut inner = self.lock();
         inner.operate()?;
+        if inner.faults.names_fail {
+            return Err(io_error());
+        }
         inner.durable_names = inner.names.clone();
         inner.pending_names.clear();
         Ok(())

@@ -178,7 +178,8 @@ impl Index {
                 && slot.written_at >= A_SET_CLOCK_S
                 && now_s.saturating_sub(slot.written_at) > age_s
         };
-        let ids: Vec<u64> = self.entries.iter().filter(|(_, s)| old(s)).map(|(id, _)| *id).collect();
+        let ids: Vec<u64> =
+            self.entries.iter().filter(|(_, s)| old(s)).map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.forget(id, true));
     }
 

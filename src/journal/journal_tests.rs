@@ -163,11 +163,11 @@ fn a_prompt_is_committed_while_a_long_compaction_goes_on() {
     let disk = FaultDisk::default();
     let tuning = Tuning { compact_from_bytes: 20_000, slice_bytes: 1000, ..tuning() };
     let (journal, _) = open_with(&disk, Durability::Sync, tuning).unwrap();
-    (1..=100).for_each(|id| drop(accept(&journal, id, &[5; 1000])));
+    (1..=100).for_each(|id| _ = accept(&journal, id, &[5; 1000]));
     assert!(committed(&journal, 100));
     // Forty slices of at least 5 ms: the prompt must not wait for all of them.
     disk.set_faults(Faults { sync_takes: Duration::from_millis(5), ..Faults::default() });
-    (1..=60).for_each(|id| drop(journal.append(Record::Forgotten { id: EntryId(id) })));
+    (1..=60).for_each(|id| _ = journal.append(Record::Forgotten { id: EntryId(id) }));
     until(|| disk.files().keys().any(|name| name.ends_with(".new")));
     let compactions = journal.figures().compactions;
     let seq = accept(&journal, 101, b"urgent");
@@ -237,6 +237,29 @@ fn after_a_failed_sync_the_segment_is_not_trusted() {
 }
 
 #[test]
+fn nothing_is_committed_to_a_file_whose_name_may_be_lost() {
+    let disk = FaultDisk::default();
+    let (journal, _) = open(&disk).unwrap();
+    accept(&journal, 1, b"one");
+    assert!(committed(&journal, 1));
+    disk.set_faults(Faults { names_fail: true, ..Faults::default() });
+    (0..100u8).for_each(|i| _ = journal.append(Record::Note { key: 1, bytes: &[i; 40] }));
+    until(|| disk.segments().len() == 2);
+    let seq = accept(&journal, 2, b"two");
+    assert!(wait_until(&journal, |progress| progress.stalled.is_some()));
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(journal.progress().borrow().committed < seq);
+    // No change of names reached the medium.
+    let (_, found) = open(&disk.after_power_loss(&mut || 0)).unwrap();
+    assert_eq!(found.entries.len(), 1);
+    disk.set_faults(Faults::default());
+    assert!(committed(&journal, seq));
+    until(|| disk.segments().len() == 1);
+    let (_, found) = open(&disk.after_power_loss(&mut || 0)).unwrap();
+    assert_eq!(found.entries.len(), 2);
+}
+
+#[test]
 fn what_rots_while_it_runs_is_told_and_put_aside() {
     let disk = FaultDisk::default();
     let (journal, _) = open(&disk).unwrap();
@@ -246,7 +269,7 @@ fn what_rots_while_it_runs_is_told_and_put_aside() {
     assert!(committed(&journal, 3));
     disk.set_faults(Faults { unreadable: Some((64, 300)), ..Faults::default() });
     assert!(journal.read_answer(ID).is_err());
-    (0..100u8).for_each(|i| drop(journal.append(Record::Note { key: 1, bytes: &[i; 40] })));
+    (0..100u8).for_each(|i| _ = journal.append(Record::Note { key: 1, bytes: &[i; 40] }));
     until(|| journal.figures().compactions > 0);
     assert!(journal.figures().lost_bytes > 100);
     until(|| disk.files().keys().any(|name| name.ends_with(".damaged")));
@@ -288,7 +311,7 @@ fn only_delivered_entries_grow_old() {
 fn the_figures_say_when_it_is_too_much() {
     let disk = FaultDisk::default();
     let (journal, _) = open(&disk).unwrap();
-    (1..=100).for_each(|id| drop(accept(&journal, id, b"")));
+    (1..=100).for_each(|id| _ = accept(&journal, id, b""));
     assert!(committed(&journal, 100));
     assert!(!journal.figures().is_over(&LIMITS));
     assert!(journal.figures().is_over(&Limits { bytes: 1000, ..LIMITS }));
@@ -367,8 +390,7 @@ fn a_file_system_that_is_really_full_is_waited_for() {
     assert!(committed(&journal, last));
     assert_eq!(journal.progress().borrow().stalled, None);
     journal.close().unwrap();
-    let (_journal, found) =
-        Journal::open(&dir.join("journal"), LIMITS, Durability::Sync).unwrap();
+    let (_journal, found) = Journal::open(&dir.join("journal"), LIMITS, Durability::Sync).unwrap();
     assert_eq!(found.entries.len(), 20);
     assert!(found.entries.iter().all(|e| e.body == Some(vec![e.id.0 as u8; 5000])));
 }

@@ -304,12 +304,12 @@ impl Journal {
         let sync = durability == Durability::Sync;
         let mut wear = Wear::new(now_s);
         let age_s = limits.age.as_secs();
-        let recovery = recovery::Recovery { disk: &*disk, path: dir, salt: (tuning.make_salt)(), sync };
+        let recovery =
+            recovery::Recovery { disk: &*disk, path: dir, salt: (tuning.make_salt)(), sync };
         let found = recovery.run(&mut wear, |index| index.drop_old(now_s, age_s))?;
         let state = State::new(found.index, found.segment.pages().clone(), wear.clone());
         let shared = Arc::new(Shared::new(state));
-        let writer =
-            Writer::new(Arc::clone(&shared), disk, found.segment, wear, sync, tuning);
+        let writer = Writer::new(Arc::clone(&shared), disk, found.segment, wear, sync, tuning);
         let thread = std::thread::Builder::new().name("slmd-journal".into());
         let thread = thread.spawn(move || writer.run()).map_err(|source| JournalError::Disk {
             path: dir.to_owned(),

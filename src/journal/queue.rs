@@ -52,7 +52,9 @@ impl Item {
                 (kind::DELIVERED, id.0, Urgency::Lazy, vec![*reason])
             }
             Record::Forgotten { id } => (kind::FORGOTTEN, id.0, Urgency::Lazy, Vec::new()),
-            Record::Note { key, bytes } => (kind::NOTE, 0, Urgency::Sync, with_length(&[*key], bytes)),
+            Record::Note { key, bytes } => {
+                (kind::NOTE, 0, Urgency::Sync, with_length(&[*key], bytes))
+            }
         };
         Self { seq, kind, id, payload, urgency }
     }
@@ -151,8 +153,7 @@ impl State {
 
     /// The last waiting record that decides about the answer of `id`.
     pub fn waiting_answer(&self, id: u64) -> Option<Arc<Item>> {
-        let decides =
-            |kind| matches!(kind, kind::ANSWERED | kind::FORGOTTEN | kind::ACCEPTED);
+        let decides = |kind| matches!(kind, kind::ANSWERED | kind::FORGOTTEN | kind::ACCEPTED);
         self.queue.iter().rev().find(|item| item.id == id && decides(item.kind)).cloned()
     }
 }

@@ -121,8 +121,7 @@ impl Recovery<'_> {
         recovered.bytes_lost = scan.lost;
         if scan.has_gap {
             let (disk, sync) = (self.disk, self.sync);
-            let mut compaction =
-                Compaction::start(disk, &segment, &index, next, self.salt, wear)?;
+            let mut compaction = Compaction::start(disk, &segment, &index, next, self.salt, wear)?;
             while !compaction.step(segment.end(), SLICE_BYTES, sync, wear)? {}
             recovered.bytes_lost += compaction.lost_bytes();
             (segment, index) = compaction.finish(disk, sync, wear)?;

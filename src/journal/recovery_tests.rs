@@ -39,7 +39,12 @@ fn counted(bytes: &[u8], more: &[u8]) -> Vec<u8> {
 }
 
 /// A segment of any version.
-fn segment(version: u16, oldest_reader: u16, frames_at: u32, records: &[(u8, u64, Vec<u8>)]) -> Vec<u8> {
+fn segment(
+    version: u16,
+    oldest_reader: u16,
+    frames_at: u32,
+    records: &[(u8, u64, Vec<u8>)],
+) -> Vec<u8> {
     let header = frame::Header { version, oldest_reader, frames_at, salt: SALT };
     let mut bytes = header.encode().to_vec();
     bytes.resize(frames_at as usize, 0xee);
@@ -202,8 +207,11 @@ fn a_file_of_the_next_version_is_read_and_keeps_what_is_unknown() {
 #[test]
 fn a_file_that_needs_a_newer_reader_is_left_alone() {
     let newer = segment(9, 2, 64, &[]);
-    let files: &[(&str, &[u8])] =
-        &[(SEGMENT, &newer), ("journal-0000000000000006.seg", &golden()), ("journal-0000000000000008.new", b"x")];
+    let files: &[(&str, &[u8])] = &[
+        (SEGMENT, &newer),
+        ("journal-0000000000000006.seg", &golden()),
+        ("journal-0000000000000008.new", b"x"),
+    ];
     let disk = FaultDisk::with(files);
     let before = disk.files();
     let error = open(&disk).err().expect("refused");
@@ -255,7 +263,8 @@ fn a_tail_of_zeroes_is_the_end_and_a_tail_of_garbage_is_cut_off() {
     }
     for garbage in [1usize, 19, 21, 5000, 70_000] {
         let mut bytes = golden();
-        let noise = (0..garbage).map(|i| (i as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0] | 1);
+        let noise =
+            (0..garbage).map(|i| (i as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0] | 1);
         bytes.extend(noise);
         bytes.resize(bytes.len() + 1000, 0);
         let disk = FaultDisk::with(&[(SEGMENT, &bytes)]);
@@ -308,10 +317,15 @@ fn a_frame_inside_a_prompt_is_none_even_where_the_prompt_is_damaged() {
     frame::push(&mut forged, !SALT, forged_at, frame::kind::ACCEPTED, 66, &payload);
     // With the right salt, but copied from elsewhere.
     frame::push(&mut forged, SALT, forged_at, frame::kind::ACCEPTED, 67, &payload);
-    let mut bytes = segment(1, 1, 64, &[
-        (frame::kind::ACCEPTED, 1, accepted(9, b"head", &forged, b"")),
-        (frame::kind::ACCEPTED, 2, accepted(9, b"head", b"body", b"")),
-    ]);
+    let mut bytes = segment(
+        1,
+        1,
+        64,
+        &[
+            (frame::kind::ACCEPTED, 1, accepted(9, b"head", &forged, b"")),
+            (frame::kind::ACCEPTED, 2, accepted(9, b"head", b"body", b"")),
+        ],
+    );
     bytes[64] ^= 1;
     let (_journal, found) = open(&FaultDisk::with(&[(SEGMENT, &bytes)])).unwrap();
     assert_eq!(ids(&found), [2]);
@@ -325,11 +339,10 @@ fn only_the_newest_damaged_files_are_kept() {
     let disk = FaultDisk::with(&[(SEGMENT, &bytes), (damaged[0], b"1"), (damaged[1], b"2")]);
     drop(open(&disk).unwrap());
     let names: Vec<String> = disk.files().into_keys().collect();
-    assert_eq!(names, [
-        damaged[1],
-        "journal-0000000000000007.damaged",
-        "journal-0000000000000008.seg"
-    ]);
+    assert_eq!(
+        names,
+        [damaged[1], "journal-0000000000000007.damaged", "journal-0000000000000008.seg"]
+    );
 }
 
 #[test]

@@ -259,7 +259,12 @@ impl Writer {
     }
 
     fn compact_slice(&mut self, mut compaction: Compaction) -> io::Result<()> {
-        match compaction.step(self.segment.end(), self.tuning.slice_bytes, self.sync, &mut self.wear) {
+        match compaction.step(
+            self.segment.end(),
+            self.tuning.slice_bytes,
+            self.sync,
+            &mut self.wear,
+        ) {
             Ok(true) => self.install(compaction),
             Ok(false) => {
                 self.progress.compaction = Some(compaction);
@@ -277,7 +282,12 @@ impl Writer {
         self.give_up_compaction();
         let mut compaction = self.start_compaction()?;
         loop {
-            match compaction.step(self.segment.end(), self.tuning.slice_bytes, self.sync, &mut self.wear) {
+            match compaction.step(
+                self.segment.end(),
+                self.tuning.slice_bytes,
+                self.sync,
+                &mut self.wear,
+            ) {
                 Ok(false) => {}
                 Ok(true) => return self.install(compaction),
                 Err(e) => {
