@@ -1,6 +1,6 @@
 //! Files as versions, crashes and bad media leave them: what is found, and what becomes of them.
 
-use super::crash_tests::{open, open_with, tuning, wait_until};
+use super::crash_tests::{LIMITS, open, open_with, tuning, wait_until};
 use super::fault::{FaultDisk, Faults};
 use super::queue::Item;
 use super::*;
@@ -103,7 +103,7 @@ fn a_golden_file_of_version_1_is_read() {
     assert_eq!((found.next_id, found.bytes_lost, found.from_version), (EntryId(8), 0, 1));
     goes_on(journal, &found, &disk);
 
-    let limits = Limits { age: Duration::MAX, ..super::crash_tests::LIMITS };
+    let limits = Limits { age: Duration::MAX, ..LIMITS };
     let disk = Arc::new(FaultDisk::with(&[(SEGMENT, &golden())]));
     let (journal, found) =
         Journal::open_on(disk, Path::new("x"), limits, Durability::Sync, unix_s(), tuning())
