@@ -17,6 +17,7 @@
 //! - [`text`] turns text into tokens and back; [`sample`] turns logits into tokens.
 //! - [`bundle`] is a model on disk, or embedded in the binary.
 //! - [`wire`] is what clients say and hear, and how it looks in bytes.
+//! - [`journal`] keeps opaque records on the disk, over crashes and power losses.
 //! - [`runtime`] runs the one inference thread and admits requests to it.
 //! - [`transport`] moves bytes; [`client`] is the other end of its socket, for Rust programs.
 //! - [`watch`] decides when sensor readings become an alert, and when the model is asked about it.

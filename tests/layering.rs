@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 const EDGES: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("kernels", &[]),
+    // Opaque bytes on a disk: whoever knows what they mean is above it.
+    ("journal", &[]),
     ("metrics", &["core"]),
     ("bundle", &["core"]),
     ("text", &["core"]),

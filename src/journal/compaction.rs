@@ -19,6 +19,8 @@ pub struct Compaction {
     plan: VecDeque<Piece>,
     /// Up to here the old segment's frames are in the new one.
     tail_at: u64,
+    /// Steps that began with nothing but the tail to copy.
+    tail_steps: u32,
     into: Segment,
     index: Index,
     lost_bytes: u64,
@@ -50,7 +52,7 @@ impl Compaction {
     ) -> io::Result<Self> {
         let into = Segment::create(disk, generation, salt, wear)?;
         let (plan, index) = (VecDeque::new(), Index::default());
-        Ok(Self { from: None, plan, tail_at: 0, into, index, lost_bytes: 0 })
+        Ok(Self { from: None, plan, tail_at: 0, tail_steps: 0, into, index, lost_bytes: 0 })
     }
 
     /// Writes a slice of about `slice_bytes`; `old_end` is where the old segment ends by now. True when the new segment
@@ -62,6 +64,9 @@ impl Compaction {
         sync: bool,
         wear: &mut Wear,
     ) -> io::Result<bool> {
+        // Every step over the tail may be twice as long, or a busy writer would never be overtaken.
+        let slice_bytes = slice_bytes << self.tail_steps.min(16);
+        self.tail_steps += u32::from(self.plan.is_empty());
         let mut frames = Vec::new();
         let mut done = false;
         while !done && frames.len() < slice_bytes {

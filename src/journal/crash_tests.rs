@@ -181,8 +181,6 @@ impl Model {
                 self.notes.entry(*key).or_default().push((seq, bytes));
             }
             Step::Wait => {
-                let written = journal.figures().waiting_records as u64;
-                let _ = written;
                 let start = Instant::now();
                 while journal.figures().waiting_records > 0
                     && start.elapsed() < Duration::from_millis(4)
@@ -294,7 +292,7 @@ fn faults() -> impl Strategy<Value = Faults> {
             failing,
             capacity_bytes,
             write_bytes,
-            unreadable: None,
+            ..Faults::default()
         },
     )
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use super::disk::{Disk, DiskFile};
 
@@ -20,7 +21,11 @@ pub struct Faults {
     pub failing: Vec<u64>,
     /// Writes take at most so many bytes at once.
     pub write_bytes: Option<usize>,
-    /// Offsets (in any file) where reading fails.
+    /// The directory cannot be synced.
+    pub names_fail: bool,
+    /// Every sync takes so long.
+    pub sync_takes: Duration,
+    /// Offsets where reading fails, in files that are there already.
     pub unreadable: Option<(u64, u64)>,
 }
 
@@ -56,6 +61,8 @@ struct Inner {
     next_inode: u64,
     operations: u64,
     faults: Faults,
+    /// The last file that was there when the faults were set.
+    last_old_inode: u64,
     is_dead: bool,
 }
 
@@ -139,10 +146,12 @@ impl FaultDisk {
         self.0.lock().unwrap()
     }
 
+    /// From now on this goes wrong; operations are counted anew.
     pub fn set_faults(&self, faults: Faults) {
         let mut inner = self.lock();
         inner.faults = faults;
         inner.operations = 0;
+        inner.last_old_inode = inner.next_inode;
     }
 
     /// What is there to be seen.
@@ -249,6 +258,9 @@ impl Disk for FaultDisk {
     fn sync_names(&self) -> io::Result<()> {
         let mut inner = self.lock();
         inner.operate()?;
+        if inner.faults.names_fail {
+            return Err(io_error());
+        }
         inner.durable_names = inner.names.clone();
         inner.pending_names.clear();
         Ok(())
@@ -259,6 +271,7 @@ impl DiskFile for FaultFile {
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         let inner = self.disk.lock();
         if let Some((from, to)) = inner.faults.unreadable
+            && self.inode <= inner.last_old_inode
             && at < to
             && at + buffer.len() as u64 > from
         {
@@ -304,6 +317,8 @@ impl DiskFile for FaultFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        let takes = self.disk.lock().faults.sync_takes;
+        std::thread::sleep(takes);
         let mut inner = self.disk.lock();
         let done = inner.operate();
         if inner.is_dead {

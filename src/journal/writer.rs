@@ -102,7 +102,13 @@ impl Writer {
         self.publish(0, None);
         loop {
             match self.next_task() {
-                Task::Write => self.write(false)?,
+                Task::Write => {
+                    self.write(false)?;
+                    // Here too, or a queue that is never empty would let the file grow for ever.
+                    if self.has_to_compact() {
+                        self.compact();
+                    }
+                }
                 Task::Compact => self.compact(),
                 Task::End => break,
             }
@@ -131,6 +137,11 @@ impl Writer {
             }
             state = self.shared.wait(state, due);
         }
+    }
+
+    fn has_to_compact(&self) -> bool {
+        let state = self.shared.lock();
+        self.progress.compaction.is_some() || self.wants_compaction(&state, Instant::now())
     }
 
     fn wants_compaction(&self, state: &State, now: Instant) -> bool {
