@@ -16,7 +16,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("engine", &["core", "kernels", "bundle"]),
     ("runtime", &["core", "engine", "text", "sample", "bundle", "wire", "metrics"]),
     // Never `engine`: what moves bytes does not compute.
-    ("transport", &["core", "wire", "runtime", "metrics"]),
+    ("transport", &["core", "wire", "runtime", "metrics", "watch"]),
     // The socket's other end, for Rust programs.
     ("client", &["wire", "core"]),
     // Sans-IO: the front end and `slmd watch test` drive it.
@@ -38,6 +38,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "config",
             "board",
             "metrics",
+            "watch",
         ],
     ),
     (

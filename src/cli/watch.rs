@@ -14,8 +14,8 @@ use super::serve;
 use super::term::{Progress, printable};
 use crate::config::Settings;
 use crate::supervisor::{Plan, bring_up};
+use crate::watch::{Outcome, Watch, WatchSpec, conflict};
 use crate::wire::Ask;
-use crate::watch::{Outcome, Watch, WatchSpec, conflict, format_duration};
 use recording::{Clock, Recording};
 use replay::{Asked, Published, Question, Replay};
 use serde_json::{Value, json};
@@ -190,7 +190,7 @@ fn print(json: bool, clock: Clock, published: &Published<'_>) -> Result<(), Fail
     }
     let state = payload["state"].as_str().unwrap_or_default();
     let lasted = payload.get("since_s").or(payload.get("lasted_s")).and_then(Value::as_f64);
-    let lasted = format_duration((lasted.unwrap_or(0.0) * 1_000.0) as u64);
+    let lasted = lasted_for(lasted.unwrap_or(0.0));
     let figures: Vec<String> = ["count", "min", "max", "mean", "last", "slope", "stddev"]
         .iter()
         .filter_map(|name| Some(format!("{name} {}", short(payload["stats"][*name].as_f64()?))))
@@ -200,8 +200,19 @@ fn print(json: bool, clock: Clock, published: &Published<'_>) -> Result<(), Fail
         (Value::Null, Some(e)) => format!("  no answer: {}", e["code"].as_str().unwrap_or("?")),
         (answer, _) => format!("  {answer}"),
     };
-    let line = format!("{time}  {topic}  {state:7}  {lasted:>6}  {}{answer}", figures.join(" "));
+    let line = format!("{time}  {topic}  {state:7}  {lasted:>8}  {}{answer}", figures.join(" "));
     say(&format!("{}\n", printable(&line)))
+}
+
+/// Two units are enough: `12h 35m`.
+fn lasted_for(seconds: f64) -> String {
+    let s = seconds as u64;
+    match s {
+        0..60 => format!("{s}s"),
+        60..3_600 => format!("{}m {:02}s", s / 60, s % 60),
+        3_600..86_400 => format!("{}h {:02}m", s / 3_600, s / 60 % 60),
+        _ => format!("{}d {:02}h", s / 86_400, s / 3_600 % 24),
+    }
 }
 
 /// To four digits, which is what fits a line.

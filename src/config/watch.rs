@@ -81,10 +81,11 @@ pub(super) const WATCH_KEYS: &[(&str, &str, &str)] = &[
 
 /// The section of the reference.
 pub(super) fn reference() -> String {
-    let mut page = "\n## `[[watch]]`\n\nSee [watches](watches.md). Durations have a unit: `500ms`, \
+    let mut page =
+        "\n## `[[watch]]`\n\nSee [watches](watches.md). Durations have a unit: `500ms`, \
                     `30s`, `5m`, `2h`. A later file's watch replaces the one of the same name.\n\n\
                     | Key | Type | |\n|---|---|---|\n"
-        .to_owned();
+            .to_owned();
     for (key, kind, doc) in WATCH_KEYS {
         page.push_str(&format!("| `{key}` | {kind} | {doc} |\n"));
     }
@@ -163,12 +164,7 @@ impl Placed<'_> {
     }
 }
 
-fn refuse(
-    source: &Source,
-    at: &Spanned<WatchSection>,
-    field: &str,
-    problem: &str,
-) -> ConfigError {
+fn refuse(source: &Source, at: &Spanned<WatchSection>, field: &str, problem: &str) -> ConfigError {
     let span = at.get_ref().span(field).unwrap_or_else(|| at.span());
     source.refuse(&Spanned::new(span, ()), problem)
 }

@@ -36,19 +36,11 @@ pub(super) enum Action {
     /// It has just tripped; nothing to do yet.
     Tripped,
     /// Ask the model, with the newest statistics; then [`Alert::started`] or [`Alert::refused`].
-    Run {
-        deadline_ms: Option<u32>,
-        is_retry: bool,
-    },
+    Run { deadline_ms: Option<u32>, is_retry: bool },
     /// Publish that the alert is on.
-    Publish {
-        since_ms: u64,
-        outcome: Option<Result<String, Fault>>,
-    },
+    Publish { since_ms: u64, outcome: Option<Result<String, Fault>> },
     /// Publish that it is over.
-    Clear {
-        since_ms: u64,
-    },
+    Clear { since_ms: u64 },
     /// It is over before anything was published.
     Withdraw,
     /// An answer came that nobody waits for.

@@ -114,7 +114,10 @@ fn the_whole_life_of_an_alert() {
     };
     assert_eq!((watch.as_str(), task.as_str(), *deadline_ms), ("w", "alert", Some(5_000)));
     assert_eq!(vars["stats"]["max"], 8.25);
-    assert_eq!((&vars["slope"], &vars["count"], &vars["levels"][1]), (&3.25.into(), &2.into(), &"7".into()));
+    assert_eq!(
+        (&vars["slope"], &vars["count"], &vars["levels"][1]),
+        (&3.25.into(), &2.into(), &"7".into())
+    );
     bench.pass(2_000);
     let out = bench.answer(*run, r#"{"cause": "bearing"}"#);
     let [Out::On(body)] = &out[..] else { panic!("{out:?}") };
@@ -224,7 +227,9 @@ fn one_run_at_a_time_even_if_nobody_waits_for_it() {
     let [Out::Run(second, Some(left))] = out[..] else { panic!("{out:?}") };
     assert_eq!(left, 4_000, "what is left of the deadline");
     let out = bench.answer(second, "new");
-    assert!(matches!(&out[..], [Out::On(body)] if body["answer"] == "new" && body["stats"]["max"] == 9));
+    assert!(
+        matches!(&out[..], [Out::On(body)] if body["answer"] == "new" && body["stats"]["max"] == 9)
+    );
 }
 
 #[test]
@@ -241,7 +246,10 @@ fn an_alert_does_not_depend_on_the_model() {
     let run = bench.trip();
     assert_eq!(bench.pass(6_999), []);
     let out = bench.pass(1);
-    assert!(matches!(&out[..], [Out::On(b)] if b["error"]["code"] == "deadline_exceeded"), "{out:?}");
+    assert!(
+        matches!(&out[..], [Out::On(b)] if b["error"]["code"] == "deadline_exceeded"),
+        "{out:?}"
+    );
     assert_eq!(bench.answer(run, "too late"), []);
     assert_eq!(bench.counts().superseded, 1);
 }

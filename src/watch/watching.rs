@@ -71,6 +71,11 @@ impl Watching {
         Self { watch, counts, table, budget, rule_error: None }
     }
 
+    /// Whether a topic is its own; those that it knows cost a look-up only.
+    pub fn takes(&self, topic: &str) -> bool {
+        self.table.find(topic).is_some() || self.watch.filter.matches(topic)
+    }
+
     /// Takes a payload of a topic that the filter matches; the series that it belongs to.
     pub fn sample(&mut self, now_ms: u64, topic: &str, payload: &[u8]) -> Option<usize> {
         let value = number(payload, self.watch.value.as_deref());
@@ -300,8 +305,8 @@ impl Watching {
 
 fn bad_of(series: &Series) -> Value {
     let kinds = BadSample::ALL.iter().zip(series.bad).filter(|(_, count)| *count > 0);
-    let kinds = kinds.map(|(kind, count)| {
-        json!({ "kind": kind.code(), "problem": kind.to_string(), "count": count })
-    });
+    let kinds = kinds.map(
+        |(kind, count)| json!({ "kind": kind.code(), "problem": kind.to_string(), "count": count }),
+    );
     json!({ "topic": series.topic.as_ref(), "kinds": kinds.collect::<Vec<_>>() })
 }

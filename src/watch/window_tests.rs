@@ -125,8 +125,7 @@ fn a_spike_that_has_left_leaves_no_trace() {
         window.push(i * 1000, x);
     }
     let stats = window.stats(99_999_000);
-    let expected: Vec<_> =
-        (99_990..100_000u64).map(|i| (i * 1000, 1.0 + (i % 7) as f64)).collect();
+    let expected: Vec<_> = (99_990..100_000u64).map(|i| (i * 1000, 1.0 + (i % 7) as f64)).collect();
     assert_same(&stats, &expected);
 }
 

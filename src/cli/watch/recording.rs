@@ -29,13 +29,7 @@ impl Clock {
         let Self::Wall(start_ms) = self else { return format!("+{}", format_duration(now_ms)) };
         let unix_s = start_ms.saturating_add_unsigned(now_ms).div_euclid(1_000);
         match OffsetDateTime::from_unix_timestamp(unix_s) {
-            Ok(t) => format!(
-                "{} {:02}:{:02}:{:02}",
-                t.date(),
-                t.hour(),
-                t.minute(),
-                t.second()
-            ),
+            Ok(t) => format!("{} {:02}:{:02}:{:02}", t.date(), t.hour(), t.minute(), t.second()),
             Err(_) => unix_s.to_string(),
         }
     }
@@ -106,7 +100,7 @@ impl Recording {
             .from_reader(input(&args.csv)?);
         let mut first = StringRecord::new();
         if !read(&mut reader, &mut first)? {
-            return Err(Failure::new(DATA, format!("{} is empty", args.csv.display())));
+            return Err(Failure::new(DATA, format!("{} is empty", shown(&args.csv))));
         }
         let header = is_header(&first).then(|| first.clone());
         let value = column(args.value_column.as_deref(), header.as_ref(), &first, &["value"])?
@@ -120,7 +114,7 @@ impl Recording {
             None => Times::Column(time_column(args, header.as_ref(), &first, value)?),
         };
         if header.is_some() && !read(&mut reader, &mut first)? {
-            let problem = format!("{} has a header and no rows", args.csv.display());
+            let problem = format!("{} has a header and no rows", shown(&args.csv));
             return Err(Failure::new(DATA, problem));
         }
         let holds_json = first.get(value).is_some_and(|cell| cell.starts_with('{'));
@@ -233,6 +227,13 @@ impl Recording {
             "tokens": counts.tokens,
             "active_at_the_end": replayed.active,
         })
+    }
+}
+
+fn shown(path: &Path) -> String {
+    match path == Path::new("-") {
+        true => "standard input".to_owned(),
+        false => path.display().to_string(),
     }
 }
 

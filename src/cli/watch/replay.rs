@@ -187,7 +187,8 @@ mod tests {
             Ok(())
         };
         let mut replay = Replay::new(spec.resolve().unwrap(), &mut ask, &mut print);
-        for (now_ms, payload) in [(0, "1"), (1_000, "4"), (2_000, "5"), (3_000, "x"), (9_000, "1")] {
+        for (now_ms, payload) in [(0, "1"), (1_000, "4"), (2_000, "5"), (3_000, "x"), (9_000, "1")]
+        {
             replay.row(&Row { now_ms, payload: payload.into(), line: now_ms }, "t").unwrap();
         }
         let replayed = replay.finish().unwrap();
