@@ -16,7 +16,7 @@ pub struct WatchArgs {
 #[derive(Debug, Clone, Subcommand)]
 pub enum WatchCommand {
     /// Replay a recorded series through a watch, and print what it would have published
-    Test(WatchTestArgs),
+    Test(Box<WatchTestArgs>),
 }
 
 /// `slmd watch test`.
