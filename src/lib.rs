@@ -10,6 +10,7 @@
 //! ```text
 //! cli -> supervisor -> { transport, runtime } -> { engine, text, sample, bundle, wire } -> core
 //! engine -> { kernels, bundle }      sample -> text      { cli, supervisor } -> { config, board }
+//! { cli, supervisor, transport } -> watch -> core      config -> { bundle, watch }
 //! ```
 //!
 //! - [`core`] decides: scheduler, sessions, memory ledger. Pure state machines; time is an argument.

@@ -44,6 +44,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "config",
             "board",
             "metrics",
+            "watch",
         ],
     ),
     (

@@ -41,6 +41,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Look at this machine and say what slmd finds and what is missing
     Doctor(DoctorArgs),
+    /// Try the rules that turn sensor topics into alerts
+    Watch(super::watch::WatchArgs),
 }
 
 /// Where the daemon is.

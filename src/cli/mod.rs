@@ -19,11 +19,14 @@ mod interrupt;
 mod remote;
 mod serve;
 mod status;
+mod watch;
 
 pub use args::{
     AskArgs, CancelArgs, ChatArgs, CheckArgs, Cli, Command, DoctorArgs, LocalArgs, SamplingArgs,
     ServeArgs, SocketArgs, StatusArgs,
 };
+
+pub use watch::{RuleArgs, WatchArgs, WatchCommand, WatchTestArgs};
 
 use clap::Parser;
 use exit::{Failure, USAGE};
@@ -57,6 +60,7 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Watch(args) => watch::run(args),
     }
 }
 

@@ -34,7 +34,7 @@ pub fn format_duration(ms: u64) -> String {
         return "0s".to_owned();
     }
     let (unit, factor) =
-        UNITS.into_iter().rev().find(|(_, factor)| ms % factor == 0).unwrap_or(("ms", 1));
+        UNITS.into_iter().rev().find(|(_, factor)| ms.is_multiple_of(*factor)).unwrap_or(("ms", 1));
     format!("{}{unit}", ms / factor)
 }
 

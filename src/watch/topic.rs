@@ -204,10 +204,13 @@ fn capture_index(number: &str, filter: &Filter) -> Result<usize, TopicError> {
         Ok(_) if count == 0 => {
             Err(error(format!("`{{{number}}}`: the topic {:?} has no wildcards", filter.text)))
         }
+        Ok(_) if count == 1 => Err(error(format!(
+            "`{{{number}}}`: the topic {:?} has one wildcard: {{1}}",
+            filter.text
+        ))),
         Ok(_) => Err(error(format!(
-            "`{{{number}}}`: the topic {:?} has {count} wildcard{}, so {{1}} to {{{count}}}",
-            filter.text,
-            if count == 1 { "" } else { "s" }
+            "`{{{number}}}`: the topic {:?} has {count} wildcards, so {{1}} to {{{count}}}",
+            filter.text
         ))),
         Err(_) => Err(error(format!(
             "`{{{number}}}`: only {{1}}, {{2}}, ... are known: what the wildcards matched"

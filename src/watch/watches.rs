@@ -137,7 +137,7 @@ impl Watches {
     pub fn sample(&mut self, now_ms: u64, topic: &str, payload: &[u8]) {
         let now_ms = self.advance(now_ms);
         for watch in 0..self.watches.len() {
-            if !self.watches[watch].watch.filter.matches(topic) {
+            if !self.watches[watch].takes(topic) {
                 continue;
             }
             if let Some(series) = self.watches[watch].sample(now_ms, topic, payload) {

@@ -71,6 +71,11 @@ impl Watching {
         Self { watch, counts, table, budget, rule_error: None }
     }
 
+    /// Whether a topic is its own; those that it knows cost a look-up only.
+    pub fn takes(&self, topic: &str) -> bool {
+        self.table.find(topic).is_some() || self.watch.filter.matches(topic)
+    }
+
     /// Takes a payload of a topic that the filter matches; the series that it belongs to.
     pub fn sample(&mut self, now_ms: u64, topic: &str, payload: &[u8]) -> Option<usize> {
         let value = number(payload, self.watch.value.as_deref());
