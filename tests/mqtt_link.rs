@@ -9,7 +9,7 @@ mod mosquitto;
 use bytes::Bytes;
 use fake_broker::{CONNACK, FakeBroker};
 use mosquitto::Mosquitto;
-use slmd::transport::mqtt::link::{Link, LinkEvent, LinkOptions, NotSent, Subscription};
+use slmd::transport::mqtt::link::{Link, LinkEvent, LinkOptions, NotSent, Retained, Subscription};
 use slmd::transport::mqtt::message::{Ack, Message, Properties, Qos, Received};
 use slmd::transport::mqtt::tls::{Tls, TlsFiles};
 use std::path::{Path, PathBuf};
@@ -36,7 +36,12 @@ fn options(port: u16, client_id: &str) -> LinkOptions {
 }
 
 fn filter(filter: &str) -> Subscription {
-    Subscription { filter: filter.into(), qos: Qos::AtLeastOnce, retained: true, no_local: false }
+    Subscription {
+        filter: filter.into(),
+        qos: Qos::AtLeastOnce,
+        retained: Retained::Always,
+        no_local: false,
+    }
 }
 
 fn sure(topic: &str, payload: &'static [u8]) -> Message {
@@ -316,10 +321,7 @@ async fn only_what_the_broker_takes_is_sent() {
         properties: Properties { content_type: Some("ab".into()), ..Properties::default() },
         ..Message::new("t", vec![b'x'; payload], Qos::AtLeastOnce)
     };
-    assert_eq!(
-        link.publish(1, message(987)),
-        Err(NotSent::TooLarge { size: 1001, limit: 1000 })
-    );
+    assert_eq!(link.publish(1, message(987)), Err(NotSent::TooLarge { size: 1001, limit: 1000 }));
     link.publish(2, message(986)).expect("it fits");
     assert_eq!(received(&mut link).await.message.payload.len(), 986);
     for wrong in ["a/+", "#", "nul\0"] {
@@ -386,6 +388,27 @@ async fn good_bye_is_said_and_the_last_will_only_sent_without_it() {
     connected(&mut link).await;
     drop(link);
     assert_eq!(received(&mut watcher).await.message.payload.as_ref(), b"vanished");
+}
+
+#[tokio::test]
+async fn what_the_broker_has_kept_is_told_from_what_is_new() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    let mut from = online(broker.port(), "from").await;
+    let kept = Message { retain: true, ..sure("t", b"kept") };
+    from.publish(1, kept.clone()).expect("sent");
+    outcome(&mut from, 1).await.expect("confirmed");
+    let mut to = online(broker.port(), "to").await;
+    let again = |retained| Subscription { retained, ..filter("t") };
+    // It may come before SUBACK.
+    to.subscribe(&[again(Retained::Always)]).expect("room");
+    assert!(received(&mut to).await.message.retain);
+    from.publish(2, kept).expect("sent");
+    assert!(!received(&mut to).await.message.retain, "it is new");
+    for retained in [Retained::IfNew, Retained::Never] {
+        to.subscribe(&[again(retained)]).expect("room");
+        while !matches!(to.next().await, LinkEvent::Subscribed { .. }) {}
+        quiet(&mut to).await;
+    }
 }
 
 #[tokio::test]
@@ -494,11 +517,12 @@ async fn tls_with_a_ca_and_a_client_certificate() {
     subscribe(&mut link, "t").await;
     let large = Message::new("t", vec![b'x'; 90_000], Qos::AtLeastOnce);
     for tag in 0..8 {
-        link.publish(tag, large.clone()).or_else(|e| match e {
-            NotSent::Full => Ok(()),
-            other => Err(other),
-        })
-        .expect("sent or full");
+        link.publish(tag, large.clone())
+            .or_else(|e| match e {
+                NotSent::Full => Ok(()),
+                other => Err(other),
+            })
+            .expect("sent or full");
         let arrived = received(&mut link).await;
         assert_eq!(arrived.message.payload, large.payload);
         link.ack(arrived.ack.expect("of QoS 1"));
@@ -681,7 +705,10 @@ async fn nothing_happens_twice_when_next_is_dropped_in_the_middle() {
                 other => panic!("{other:?}"),
             }
         }
-        if subscribed && next < 50 && from.publish(0, Message::new("t", vec![next], Qos::AtLeastOnce)).is_ok() {
+        if subscribed
+            && next < 50
+            && from.publish(0, Message::new("t", vec![next], Qos::AtLeastOnce)).is_ok()
+        {
             next += 1;
         }
         let _ = timeout(Duration::from_micros(300), from.next()).await;

@@ -77,10 +77,7 @@ mod tests {
     fn it_doubles_up_to_the_ceiling() {
         let mut backoff = Backoff::default();
         let waits: Vec<u128> = (0..10).map(|_| backoff.after(None, 0.0).as_millis()).collect();
-        assert_eq!(
-            waits,
-            [200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000]
-        );
+        assert_eq!(waits, [200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000]);
         backoff.failures = u32::MAX;
         assert_eq!(backoff.after(None, 0.0), CEILING, "for ever");
     }

@@ -258,7 +258,7 @@ fn an_answer_that_does_not_fit_its_question_ends_it() {
     let wanted = ["a", "b"].map(|filter| Subscription {
         filter: filter.into(),
         qos: Qos::AtLeastOnce,
-        retained: false,
+        retained: Retained::Never,
         no_local: false,
     });
     talk.subscribe(&wanted).expect("room");

@@ -105,6 +105,17 @@ impl BrokerLimits {
     }
 }
 
+/// Which retained messages a subscription brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retained {
+    /// All, at every subscription anew.
+    Always,
+    /// All, if there was no such subscription before.
+    IfNew,
+    /// None.
+    Never,
+}
+
 /// One filter to subscribe to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
@@ -112,8 +123,8 @@ pub struct Subscription {
     pub filter: String,
     /// The highest QoS of what comes by it.
     pub qos: Qos,
-    /// Whether retained messages come, at every subscription anew.
-    pub retained: bool,
+    /// Whether the messages come that the broker has kept.
+    pub retained: Retained,
     /// Not what we publish ourselves; not allowed in shared subscriptions.
     pub no_local: bool,
 }
@@ -346,7 +357,8 @@ impl Link {
     }
 
     fn lose(&mut self, mut end: End) {
-        let State::Open(mut open) = std::mem::replace(&mut self.state, State::Resting(Instant::now()))
+        let State::Open(mut open) =
+            std::mem::replace(&mut self.state, State::Resting(Instant::now()))
         else {
             return;
         };
@@ -441,7 +453,9 @@ impl Open {
             match next_packet(&mut self.incoming, self.max_packet_bytes) {
                 Ok(Some(packet)) => self.talk.receive(packet)?,
                 Ok(None) => self.exchange().await?,
-                Err(reason) => return Err(End::fault(DisconnectReasonCode::MalformedPacket, reason)),
+                Err(reason) => {
+                    return Err(End::fault(DisconnectReasonCode::MalformedPacket, reason));
+                }
             }
         }
     }
@@ -479,9 +493,8 @@ impl Open {
         while self.talk.publish(TAG, message.clone()) == Err(NotSent::Full) {
             self.step().await?;
         }
-        while !unconfirmed
-            && !matches!(self.step().await?, LinkEvent::Published { tag: TAG, .. })
-        {}
+        while !unconfirmed && !matches!(self.step().await?, LinkEvent::Published { tag: TAG, .. }) {
+        }
         Ok(())
     }
 
@@ -496,14 +509,18 @@ impl Open {
         self.talk.disconnect(reason);
         let mut outgoing = std::mem::take(self.talk.outgoing());
         let writer = &mut self.writer;
-        let mut once = Box::pin(async move { while let Ok(true) = write(writer, &mut outgoing).await {} });
+        let mut once =
+            Box::pin(async move { while let Ok(true) = write(writer, &mut outgoing).await {} });
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         let _ = once.as_mut().poll(&mut cx);
     }
 }
 
 /// Writes some bytes, or flushes if there are none; whether there is more to do.
-async fn write(writer: &mut WriteHalf<Box<dyn Stream>>, outgoing: &mut BytesMut) -> io::Result<bool> {
+async fn write(
+    writer: &mut WriteHalf<Box<dyn Stream>>,
+    outgoing: &mut BytesMut,
+) -> io::Result<bool> {
     if outgoing.is_empty() {
         writer.flush().await?;
         return Ok(false);
