@@ -157,7 +157,7 @@ impl Config {
         let expiry = seconds(|f| f.mqtt.session_expiry_s.as_ref(), 0..=u32::MAX.into(), 3600)?;
         let status = seconds(|f| f.mqtt.status_interval_s.as_ref(), 1..=86_400, 60)?;
         let settings = MqttSettings {
-            broker: self.checked(|f| f.mqtt.url.as_ref(), |url| BrokerUrl::parse(url))?,
+            broker: self.checked(|f| f.mqtt.url.as_ref(), BrokerUrl::parse)?,
             client_id: self.client_id(&node)?,
             node,
             username: self.checked(|f| f.mqtt.username.as_ref(), |name| plain_text(name, 1024))?,
