@@ -23,8 +23,6 @@ const EDGES: &[(&str, &[&str])] = &[
     ("client", &["wire", "core"]),
     // Sans-IO: the front end and `slmd watch test` drive it.
     ("watch", &["core"]),
-    // Knows bytes and a folder.
-    ("journal", &[]),
     ("config", &["core", "bundle", "watch"]),
     // Profiles are TOML too, and give the configuration its defaults.
     ("board", &["config"]),

@@ -10,6 +10,8 @@ pub struct Environment {
     pub variables: BTreeMap<String, String>,
     /// Whether the effective user is root.
     pub is_root: bool,
+    /// The machine's name, as far as it is UTF-8.
+    pub host_name: Option<String>,
 }
 
 impl Environment {
@@ -18,7 +20,8 @@ impl Environment {
         let variables = std::env::vars_os()
             .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
             .collect();
-        Self { variables, is_root: nix::unistd::geteuid().is_root() }
+        let host_name = nix::unistd::gethostname().ok().and_then(|n| n.into_string().ok());
+        Self { variables, is_root: nix::unistd::geteuid().is_root(), host_name }
     }
 
     /// A variable that is set and not empty.
@@ -64,7 +67,7 @@ mod tests {
 
     fn environment(is_root: bool, variables: &[(&str, &str)]) -> Environment {
         let variables = variables.iter().map(|&(k, v)| (k.into(), v.into())).collect();
-        Environment { variables, is_root }
+        Environment { variables, is_root, host_name: None }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 #![allow(missing_docs, reason = "KEYS documents every key, and a test holds the two together")]
 
+use super::mqtt::{JournalSection, MqttSection};
 use crate::bundle::TaskSpec;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -31,6 +32,10 @@ pub struct ConfigFile {
     pub unix: UnixSection,
     #[serde(default)]
     pub limits: LimitsSection,
+    #[serde(default)]
+    pub mqtt: MqttSection,
+    #[serde(default)]
+    pub journal: JournalSection,
     #[serde(default)]
     pub task: BTreeMap<String, Spanned<TaskSpec>>,
     #[serde(default)]

@@ -12,6 +12,8 @@ pub enum Kind {
     Size,
     /// A whole number.
     Integer,
+    /// `true` or `false`.
+    Boolean,
     /// A list of strings; separated by commas in environment variables and flags.
     List,
 }
@@ -24,6 +26,7 @@ impl Kind {
             Self::Path => "path",
             Self::Size => "size",
             Self::Integer => "integer",
+            Self::Boolean => "boolean",
             Self::List => "list",
         }
     }
@@ -161,4 +164,115 @@ pub const KEYS: &[Key] = &[
         "Tokens of an answer whose request and task name no limit, 1 to 1048576.",
     ),
     key("limits.clients", Kind::Integer, "32", "Connections at the same time, 1 to 4096."),
+    key(
+        "mqtt.url",
+        Kind::Text,
+        "none: MQTT is off",
+        "The broker: `mqtt://HOST[:1883]`, or with TLS `mqtts://HOST[:8883]`.",
+    ),
+    key(
+        "mqtt.node",
+        Kind::Text,
+        "the host's name",
+        "This device's name in topics: 1 to 64 of `A-Z a-z 0-9 _ . -`.",
+    ),
+    key(
+        "mqtt.client-id",
+        Kind::Text,
+        "`slmd-NODE`",
+        "What the broker knows the session by; two clients of one id end each other's connections.",
+    ),
+    key(
+        "mqtt.username",
+        Kind::Text,
+        "systemd's credential `mqtt-username`, if there is one",
+        "The user name for the broker.",
+    ),
+    key(
+        "mqtt.password-file",
+        Kind::Path,
+        "systemd's credential `mqtt-password`, if there is one",
+        "The file that holds the password for the broker; a newline at its end is left out. There \
+         is no key for the password itself.",
+    ),
+    key(
+        "mqtt.allow-plaintext-password",
+        Kind::Boolean,
+        "`false`",
+        "Whether a password may go to another machine without TLS.",
+    ),
+    key(
+        "mqtt.ca-file",
+        Kind::Path,
+        "what the system trusts",
+        "The certificates to trust, PEM; `$SSL_CERT_FILE` replaces the system's.",
+    ),
+    key(
+        "mqtt.cert-file",
+        Kind::Path,
+        "none",
+        "Our certificate for the broker, PEM, with those between it and the root.",
+    ),
+    key("mqtt.key-file", Kind::Path, "none", "The certificate's key, PEM, not encrypted."),
+    key(
+        "mqtt.keep-alive-s",
+        Kind::Integer,
+        "30",
+        "Seconds of silence at most, 5 to 3600; a dead broker is noticed after two of them.",
+    ),
+    key(
+        "mqtt.session-expiry-s",
+        Kind::Integer,
+        "3600",
+        "Seconds that the broker keeps our session, and prompts in it, while we are away; 0: none.",
+    ),
+    key(
+        "mqtt.reply-topics",
+        Kind::List,
+        "none",
+        "Topic filters where answers may be sent, besides `slmd/NODE/response/#`.",
+    ),
+    key(
+        "mqtt.groups",
+        Kind::List,
+        "none",
+        "Groups of devices that share requests; each request goes to one of the group.",
+    ),
+    key(
+        "mqtt.status-interval-s",
+        Kind::Integer,
+        "60",
+        "Seconds between two status messages, 1 to 86400.",
+    ),
+    key(
+        "mqtt.home-assistant",
+        Kind::Text,
+        "none: off",
+        "The prefix of Home Assistant's discovery topics, usually `homeassistant`.",
+    ),
+    key(
+        "journal.durability",
+        Kind::Text,
+        "`sync`",
+        "`sync`: a prompt is on the disk before it is acknowledged; `volatile`: it survives the \
+         process but not a loss of power, and spares the flash.",
+    ),
+    key(
+        "journal.max-entries",
+        Kind::Integer,
+        "4096",
+        "Prompts and answers that are remembered, 16 to 1048576.",
+    ),
+    key(
+        "journal.max-bytes",
+        Kind::Size,
+        "`4MiB`",
+        "The journal's size in `state-dir/journal`, at least 64KiB.",
+    ),
+    key(
+        "journal.max-age-s",
+        Kind::Integer,
+        "86400",
+        "Seconds that an answer is kept for a client that asks again, 60 to 31536000.",
+    ),
 ];

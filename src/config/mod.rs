@@ -5,11 +5,14 @@
 //! Knows of bundles only their tasks' form; nothing of boards, engines or sockets: what a board
 //! decides comes in as plain [`Defaults`].
 
+mod broker_url;
+mod credentials;
 mod diagnostic;
 mod environment;
 mod error;
 mod file;
 mod keys;
+mod mqtt;
 mod reference;
 mod settings;
 mod show;
@@ -17,11 +20,14 @@ mod size;
 mod source;
 mod watch;
 
+pub use broker_url::BrokerUrl;
+pub use credentials::Credentials;
 pub use diagnostic::Diagnostic;
 pub use environment::Environment;
 pub use error::ConfigError;
 pub use file::ConfigFile;
 pub use keys::{KEYS, Key, Kind};
+pub use mqtt::{Durability, JournalSettings, MqttSettings, Quota, max_packet_bytes};
 pub use reference::reference;
 pub use settings::{Defaults, Settings};
 pub use show::Entry;

@@ -31,6 +31,18 @@ const TASK_KEYS: &[(&str, &str, &str)] = &[
     ("best-effort", "boolean", "Serve requests even if their deadline cannot be met."),
 ];
 
+/// Keys of `[[mqtt.quota]]`.
+const QUOTA_KEYS: &[(&str, &str, &str)] = &[
+    ("topic", "text", "The topic filter of the requests that this is about."),
+    ("requests-per-minute", "integer", "Requests a minute, of all of them together."),
+    ("tokens-per-minute", "integer", "Tokens of prompts and answers a minute, together."),
+    (
+        "max-priority",
+        "text",
+        "The most urgent priority they get: `urgent`, `normal`, `background`.",
+    ),
+];
+
 const INTRODUCTION: &str = "\
 # Configuration
 
@@ -68,6 +80,17 @@ ttft-ms = 1500
 [unix]
 allow-groups = ["slmd"]
 
+[mqtt]
+url = "mqtts://broker.local"
+username = "line-3"
+password-file = "mqtt-password"
+reply-topics = ["line/3/answers/#"]
+
+[[mqtt.quota]]
+topic = "slmd/+/request/guest/#"
+requests-per-minute = 6
+max-priority = "background"
+
 [task.alert]
 system = "You watch one machine."
 template = "{{ stats | tojson }}"
@@ -89,6 +112,13 @@ pub fn reference() -> String {
             let _ = write!(page, "\n## {title}\n\n| Key | Type | Default | |\n|---|---|---|---|\n");
         }
         line(&mut page, key);
+    }
+    page.push_str(
+        "\n## `[[mqtt.quota]]`\n\nAny number of tables; the first whose filter matches a request's \
+         topic holds. Of several files the last that has any wins.\n\n| Key | Type | |\n|---|---|---|\n",
+    );
+    for (key, kind, doc) in QUOTA_KEYS {
+        let _ = writeln!(page, "| `{key}` | {kind} | {doc} |");
     }
     page.push_str(
         "\n## `[task.NAME]`\n\nAlso in the `slmd.toml` of a model; the configuration's task wins \
@@ -132,9 +162,10 @@ mod tests {
         let mut typed = Vec::new();
         for name in known::<ConfigFile>("zzz = 1") {
             match name.as_str() {
-                "budget" | "latency" | "unix" | "limits" => {
+                "budget" | "latency" | "unix" | "limits" | "mqtt" | "journal" => {
                     let keys = known::<ConfigFile>(&format!("{name}.zzz = 1"));
-                    typed.extend(keys.iter().map(|key| format!("{name}.{key}")));
+                    let keys = keys.iter().map(|key| format!("{name}.{key}"));
+                    typed.extend(keys.filter(|key| key != "mqtt.quota"));
                 }
                 "task" | "watch" => {}
                 _ => typed.push(name),
@@ -147,6 +178,8 @@ mod tests {
         let watches = super::super::watch::WATCH_KEYS.iter().map(|(key, ..)| *key);
         let typed = known::<super::super::watch::WatchSection>("zzz = 1");
         assert_eq!(typed, watches.collect::<Vec<_>>());
+        let quotas: Vec<&str> = QUOTA_KEYS.iter().map(|(key, ..)| *key).collect();
+        assert_eq!(known::<ConfigFile>("[[mqtt.quota]]\nzzz = 1"), quotas);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::environment::Environment;
 use super::error::ConfigError;
 use super::file::ConfigFile;
+use super::mqtt::{JournalSettings, MqttSettings};
 use super::size::{format_bytes, parse_bytes};
 use super::source::{Config, Origin, Place, Source, Sourced};
 use crate::bundle::{Task, TaskSpec, files};
@@ -73,6 +74,10 @@ pub struct Settings {
     pub max_tokens: Sourced<u32>,
     /// Connections at the same time.
     pub clients: Sourced<usize>,
+    /// The broker, and how to be a client of it.
+    pub mqtt: MqttSettings,
+    /// What is remembered of prompts and answers.
+    pub journal: JournalSettings,
     /// The configuration's tasks, by name.
     pub tasks: Vec<Sourced<Task>>,
     /// The watches, in the order of the files.
@@ -146,20 +151,22 @@ impl Config {
             prompt_bytes: narrow(or(prompt_bytes, None, 64 << 10)),
             max_tokens: narrow(or(max_tokens, None, 256)),
             clients: narrow(or(clients, None, 32)),
+            mqtt: self.mqtt(environment)?,
+            journal: self.journal()?,
             tasks,
             watches,
         })
     }
 
     /// The strongest source that says something.
-    fn pick<'a, T: 'a>(
+    pub(super) fn pick<'a, T: 'a>(
         &'a self,
         get: impl Fn(&'a ConfigFile) -> Option<&'a Spanned<T>>,
     ) -> Option<(&'a Source, &'a Spanned<T>)> {
         self.sources.iter().rev().find_map(|s| get(&s.file).map(|at| (s, at)))
     }
 
-    fn integer(
+    pub(super) fn integer(
         &self,
         get: fn(&ConfigFile) -> Option<&Spanned<i64>>,
         range: RangeInclusive<i64>,
@@ -183,7 +190,7 @@ impl Config {
         }
     }
 
-    fn optional_path(
+    pub(super) fn optional_path(
         &self,
         get: fn(&ConfigFile) -> Option<&Spanned<String>>,
     ) -> Result<Sourced<Option<PathBuf>>, ConfigError> {
@@ -322,7 +329,7 @@ fn relative_to(source: &Source, path: &str) -> PathBuf {
 }
 
 /// The integer in the field's type.
-fn narrow<T: TryFrom<i64>>(from: Sourced<i64>) -> Sourced<T> {
+pub(super) fn narrow<T: TryFrom<i64>>(from: Sourced<i64>) -> Sourced<T> {
     // Ranges are checked before, and defaults are ours or a board's, which are checked too.
     let Ok(value) = T::try_from(from.value) else { unreachable!("checked against its range") };
     Sourced::new(value, from.origin)

@@ -13,7 +13,7 @@ fn defaults() -> Defaults {
 
 fn environment(variables: &[(&str, &str)]) -> Environment {
     let variables = variables.iter().map(|&(k, v)| (k.into(), v.into())).collect();
-    Environment { variables, is_root: true }
+    Environment { variables, is_root: true, host_name: Some("edge 7.local".into()) }
 }
 
 struct Case {

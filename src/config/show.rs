@@ -42,6 +42,9 @@ impl Settings {
             entry("limits.max-tokens", &self.max_tokens, ToString::to_string),
             entry("limits.clients", &self.clients, ToString::to_string),
         ];
+        all.extend(self.mqtt.entries());
+        all.extend(self.journal.entries());
+        all.extend(self.mqtt.quota_entries());
         all.extend(self.tasks.iter().map(|task| Entry {
             key: format!("task.{}", task.value.name),
             value: "...".into(),
@@ -56,6 +59,6 @@ impl Settings {
     }
 }
 
-fn entry<T>(key: &str, from: &Sourced<T>, show: impl Fn(&T) -> String) -> Entry {
+pub(super) fn entry<T>(key: &str, from: &Sourced<T>, show: impl Fn(&T) -> String) -> Entry {
     Entry { key: key.into(), value: show(&from.value), origin: from.origin.clone() }
 }

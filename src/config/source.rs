@@ -216,6 +216,11 @@ fn snippet(key: &Key, value: &str) -> String {
             let items = value.split(',').map(str::trim).filter(|s| !s.is_empty());
             format!("[{}]", items.map(quote).collect::<Vec<_>>().join(", "))
         }
+        // As above: what is neither becomes a string.
+        Kind::Boolean => match value.trim() {
+            word @ ("true" | "false") => word.to_owned(),
+            other => quote(other),
+        },
         Kind::Text | Kind::Path | Kind::Size => quote(value),
     };
     format!("{} = {written}\n", key.path)

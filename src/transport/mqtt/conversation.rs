@@ -6,7 +6,7 @@
 //! [`WINDOW`], bytes that wait for the socket by [`OUTGOING_LIMIT`] and one message, our answers to
 //! the broker by [`REPLY_LIMIT`], beyond which nothing more is read.
 
-use super::link::{BrokerLimits, LinkEvent, Lost, NotSent, Subscription};
+use super::link::{BrokerLimits, LinkEvent, Lost, NotSent, Retained, Subscription};
 use super::message::{Ack, Message, Qos, Received, publish};
 use bytes::BytesMut;
 use rumqttc::mqttbytes::QoS;
@@ -198,10 +198,12 @@ impl Conversation {
             path: s.filter.clone(),
             qos: s.qos.on_the_wire(),
             nolocal: s.no_local,
-            preserve_retain: true,
+            // So that `retain` says whether the broker had kept it.
+            preserve_retain: false,
             retain_forward_rule: match s.retained {
-                true => RetainForwardRule::OnEverySubscribe,
-                false => RetainForwardRule::Never,
+                Retained::Always => RetainForwardRule::OnEverySubscribe,
+                Retained::IfNew => RetainForwardRule::OnNewSubscribe,
+                Retained::Never => RetainForwardRule::Never,
             },
         });
         let pkid = self.free_packet();

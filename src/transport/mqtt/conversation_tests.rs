@@ -1,4 +1,6 @@
 use super::*;
+use crate::transport::mqtt::dial::next_packet;
+use proptest::prelude::*;
 use rumqttc::mqttbytes::v5::{ConnAckProperties, ConnectReturnCode, PubAckReason};
 
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -258,11 +260,100 @@ fn an_answer_that_does_not_fit_its_question_ends_it() {
     let wanted = ["a", "b"].map(|filter| Subscription {
         filter: filter.into(),
         qos: Qos::AtLeastOnce,
-        retained: false,
+        retained: Retained::Never,
         no_local: false,
     });
     talk.subscribe(&wanted).expect("room");
     let codes = vec![SubscribeReasonCode::NotAuthorized];
     let answer = SubAck { pkid: 1, return_codes: codes, properties: None };
     assert!(talk.receive(Packet::SubAck(answer)).is_err());
+}
+
+/// Feeds the bytes in pieces of `piece`, as the socket would; whether they were all sound.
+fn feed(bytes: &[u8], piece: usize) -> bool {
+    let mut talk = talk(None, Instant::now());
+    let mut incoming = BytesMut::new();
+    for part in bytes.chunks(piece) {
+        incoming.extend_from_slice(part);
+        loop {
+            match next_packet(&mut incoming, 4096) {
+                Ok(None) => break,
+                Ok(Some(packet)) => match talk.receive(packet) {
+                    Ok(()) => {}
+                    Err(_) => return false,
+                },
+                Err(_) => return false,
+            }
+        }
+    }
+    true
+}
+
+/// One packet of every kind that a broker sends, with properties of every kind.
+fn spoken() -> Vec<u8> {
+    let mut bytes = BytesMut::new();
+    let mut message = sure(20);
+    message.properties.user.push(("k".into(), "v".into()));
+    message.properties.correlation = Some(vec![1; 4].into());
+    message.properties.response_topic = Some("r".into());
+    message.properties.expiry_s = Some(9);
+    let mut publish = publish(message, 1);
+    let identifiers = publish.properties.as_mut().map(|p| &mut p.subscription_identifiers);
+    identifiers.expect("there are properties").push(300);
+    let packets = [
+        Packet::Publish(publish),
+        Packet::PubAck(PubAck::new(1, None)),
+        Packet::SubAck(SubAck {
+            pkid: 1,
+            return_codes: vec![SubscribeReasonCode::Failure],
+            properties: None,
+        }),
+        Packet::PubRel(rumqttc::mqttbytes::v5::PubRel::new(1, None)),
+        Packet::PingResp,
+        Packet::Disconnect(Disconnect::new(DisconnectReasonCode::ServerBusy)),
+        Packet::ConnAck(accepted(Some(properties(Some(1), Some(2))))),
+    ];
+    for packet in packets {
+        packet.write(&mut bytes, None).expect("sound");
+    }
+    bytes.to_vec()
+}
+
+/// At least 2000 cases, or `$PROPTEST_CASES`.
+fn cases() -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    ProptestConfig { cases: usual.cases.max(2000), ..usual }
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn no_bytes_bring_it_down(bytes in proptest::collection::vec(any::<u8>(), 0..64), piece in 1usize..9) {
+        feed(&bytes, piece);
+    }
+
+    #[test]
+    fn nor_do_packets_with_some_bytes_changed(
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        start in any::<prop::sample::Index>(),
+        piece in 1usize..200,
+    ) {
+        let mut bytes = spoken();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        feed(&bytes[start.index(bytes.len())..], piece);
+        feed(&bytes, piece);
+    }
+}
+
+#[test]
+fn what_is_spoken_is_understood() {
+    let bytes = spoken();
+    // Up to the broker's good-bye.
+    let sound = bytes.windows(2).position(|w| w[0] == 0xe0).expect("DISCONNECT");
+    assert!(feed(&bytes[..sound], 3));
+    assert!(!feed(&bytes, 3));
 }

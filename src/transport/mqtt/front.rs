@@ -3,7 +3,7 @@
 
 use super::Now;
 use super::desk::{Desk, Log, Policy};
-use super::link::{Link, LinkEvent, LinkOptions, NotSent, Subscription};
+use super::link::{Link, LinkEvent, LinkOptions, NotSent, Retained, Subscription};
 use super::message::{Ack, Message, Qos, Received};
 use super::outgoing::Offline;
 use super::presence::Presence;
@@ -248,7 +248,10 @@ impl<S: Service> Front<S> {
                 filter: filter.clone(),
                 qos: Qos::AtLeastOnce,
                 // A sensor's last value counts, once; a retained prompt never does.
-                retained: !session_present && watched.contains(filter),
+                retained: match watched.contains(filter) {
+                    true => Retained::IfNew,
+                    false => Retained::Never,
+                },
                 no_local: false,
             })
             .collect();

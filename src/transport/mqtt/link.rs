@@ -16,27 +16,24 @@
 
 use super::backoff::{Backoff, Past};
 use super::conversation::{Conversation, End, Takeover, Terms};
-use super::dial::{Dialled, Refusal, Stream, dial, next_packet};
+use super::dial::{Dialled, Refusal, dial};
 use super::message::{Ack, Message, Qos, Received};
+use super::open::Open;
 use super::tls::Tls;
-use bytes::{Bytes, BytesMut};
-use rumqttc::mqttbytes::v5::{ConnAck, DisconnectReasonCode};
+use bytes::Bytes;
+use rumqttc::mqttbytes::v5::ConnAck;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io;
 use std::pin::Pin;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// For the last message's PUBACK.
 const LAST_WORD_LIMIT: Duration = Duration::from_millis(600);
 /// For DISCONNECT to be written.
 const FAREWELL_LIMIT: Duration = Duration::from_millis(400);
-/// A read buffer that grew larger is given back when it is empty.
-const KEPT_CAPACITY: usize = 16 << 10;
 
 /// Where to, as whom, and on which terms.
 #[derive(Clone)]
@@ -105,6 +102,17 @@ impl BrokerLimits {
     }
 }
 
+/// Which retained messages a subscription brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retained {
+    /// All, at every subscription anew.
+    Always,
+    /// All, if there was no such subscription before.
+    IfNew,
+    /// None.
+    Never,
+}
+
 /// One filter to subscribe to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
@@ -112,8 +120,8 @@ pub struct Subscription {
     pub filter: String,
     /// The highest QoS of what comes by it.
     pub qos: Qos,
-    /// Whether retained messages come, at every subscription anew.
-    pub retained: bool,
+    /// Whether the messages come that the broker has kept.
+    pub retained: Retained,
     /// Not what we publish ourselves; not allowed in shared subscriptions.
     pub no_local: bool,
 }
@@ -405,121 +413,4 @@ fn chance() -> f64 {
     // The standard library's own source of randomness: the keys of a new hash map.
     let random = RandomState::new().build_hasher().finish();
     random as f64 / u64::MAX as f64
-}
-
-/// A connection, from CONNACK on.
-struct Open {
-    reader: ReadHalf<Box<dyn Stream>>,
-    writer: WriteHalf<Box<dyn Stream>>,
-    incoming: BytesMut,
-    max_packet_bytes: u32,
-    talk: Conversation,
-    /// TLS may hold back what it was given.
-    unflushed: bool,
-    since: Instant,
-}
-
-impl Open {
-    fn new(dialled: Dialled, terms: Terms, max_packet_bytes: u32, now: Instant) -> Self {
-        let (reader, writer) = tokio::io::split(dialled.stream);
-        Self {
-            reader,
-            writer,
-            incoming: dialled.incoming,
-            max_packet_bytes,
-            talk: Conversation::new(terms, &dialled.accepted, now.into_std()),
-            unflushed: false,
-            since: now,
-        }
-    }
-
-    /// Until something happens.
-    async fn step(&mut self) -> Result<LinkEvent, End> {
-        loop {
-            if let Some(event) = self.talk.next_event() {
-                return Ok(event);
-            }
-            match next_packet(&mut self.incoming, self.max_packet_bytes) {
-                Ok(Some(packet)) => self.talk.receive(packet)?,
-                Ok(None) => self.exchange().await?,
-                Err(reason) => {
-                    return Err(End::fault(DisconnectReasonCode::MalformedPacket, reason));
-                }
-            }
-        }
-    }
-
-    /// Reads, writes or waits, whatever is possible first.
-    async fn exchange(&mut self) -> Result<(), End> {
-        if self.incoming.is_empty() && self.incoming.capacity() > KEPT_CAPACITY {
-            self.incoming = BytesMut::with_capacity(4096);
-        }
-        let due = self.talk.deadline().into();
-        let may_read = self.talk.may_read();
-        let has_to_write = self.unflushed || !self.talk.outgoing().is_empty();
-        tokio::select! {
-            // In this order: what is written is bounded by what is read, and the time is up only if
-            // there was nothing to read (also when the whole machine was asleep).
-            biased;
-            written = write(&mut self.writer, self.talk.outgoing()), if has_to_write => {
-                self.unflushed = written.map_err(|e| End::broken(e.to_string()))?;
-                self.talk.written(now());
-            }
-            read = self.reader.read_buf(&mut self.incoming), if may_read => match read {
-                Ok(0) => return Err(End::silent()),
-                Ok(_) => self.talk.heard(now()),
-                Err(e) => return Err(End::broken(e.to_string())),
-            },
-            () = sleep_until(due) => self.talk.tick(now())?,
-        }
-        Ok(())
-    }
-
-    /// Publishes `message`, and waits for its PUBACK.
-    async fn last_word(&mut self, message: Message) -> Result<(), End> {
-        const TAG: u64 = u64::MAX;
-        let unconfirmed = message.qos == Qos::AtMostOnce;
-        while self.talk.publish(TAG, message.clone()) == Err(NotSent::Full) {
-            self.step().await?;
-        }
-        while !unconfirmed && !matches!(self.step().await?, LinkEvent::Published { tag: TAG, .. }) {
-        }
-        Ok(())
-    }
-
-    async fn farewell(&mut self) -> io::Result<()> {
-        self.talk.disconnect(DisconnectReasonCode::NormalDisconnection);
-        while write(&mut self.writer, self.talk.outgoing()).await? {}
-        self.writer.shutdown().await
-    }
-
-    /// Tells the broker why, if that takes no time.
-    fn say(&mut self, reason: DisconnectReasonCode) {
-        self.talk.disconnect(reason);
-        let mut outgoing = std::mem::take(self.talk.outgoing());
-        let writer = &mut self.writer;
-        let mut once =
-            Box::pin(async move { while let Ok(true) = write(writer, &mut outgoing).await {} });
-        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        let _ = once.as_mut().poll(&mut cx);
-    }
-}
-
-/// Writes some bytes, or flushes if there are none; whether there is more to do.
-async fn write(
-    writer: &mut WriteHalf<Box<dyn Stream>>,
-    outgoing: &mut BytesMut,
-) -> io::Result<bool> {
-    if outgoing.is_empty() {
-        writer.flush().await?;
-        return Ok(false);
-    }
-    match writer.write_buf(outgoing).await? {
-        0 => Err(io::ErrorKind::WriteZero.into()),
-        _ => Ok(true),
-    }
-}
-
-fn now() -> std::time::Instant {
-    Instant::now().into_std()
 }

@@ -1,8 +1,13 @@
 //! MQTT: prompts and sensor values in, one answer out for each prompt.
 //!
-//! [`link`] is the connection to the broker, and nothing else. What messages mean is decided
-//! without I/O: [`topics`] and [`request`] read them, [`desk`] answers for them, with [`acks`],
-//! [`outgoing`] and [`quota`]; [`front`] moves everything between them, the journal and the runtime.
+//! [`link`] keeps one connection to the broker alive: `dial` opens it, `open` is its socket,
+//! `conversation` is what is said on it (no I/O, time is an argument), `backoff` how long to wait
+//! after it. [`tls`] reads certificates, [`message`] is what travels. These alone know of the
+//! library `rumqttc`.
+//!
+//! What messages mean is decided without I/O: [`topics`] and [`request`] read them, [`desk`] answers
+//! for them, with [`acks`], [`outgoing`] and [`quota`]. [`front`] moves everything between them, the
+//! journal, the runtime and the watches.
 
 pub mod acks;
 pub mod desk;
@@ -23,5 +28,6 @@ mod backoff;
 mod conversation;
 mod dial;
 mod now;
+mod open;
 
 pub use now::{Now, boot_id};
