@@ -11,7 +11,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 fn prompt(text: &str, max_tokens: u32) -> Ask {
     Ask { prompt: Some(text.to_owned()), max_tokens: Some(max_tokens), ..Ask::default() }
