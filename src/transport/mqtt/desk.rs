@@ -751,6 +751,11 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
         (self.entries.len(), self.waiting.len())
     }
 
+    /// Notices dropped while the broker was away.
+    pub const fn dropped(&self) -> u64 {
+        self.outgoing.dropped()
+    }
+
     /// Why the journal cannot be written, if it cannot.
     pub fn stalled(&self) -> Option<&str> {
         self.stalled.as_deref()

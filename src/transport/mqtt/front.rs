@@ -272,38 +272,47 @@ impl<S: Service> Front<S> {
         }
     }
 
+    /// Tells the broker, and those who ask on the socket.
     fn tell_status(&mut self, now: Now) {
-        if !self.is_connected || now.boot_ms < self.presence.next_ms(now) {
+        if now.boot_ms < self.presence.next_ms(now) {
             return;
         }
-        let (runtime, front) = (self.service.status(), self.figures());
-        if let Some(message) = self.presence.online(now, &runtime, front) {
+        let front = self.figures();
+        for (section, figures) in &front {
+            self.service.report(section, figures.clone());
+        }
+        if !self.is_connected {
+            return self.presence.looked(now);
+        }
+        let runtime = self.service.status();
+        if let Some(message) = self.presence.online(now, &runtime) {
             self.desk.notify(message, Offline::Newest);
         }
     }
 
     /// What the status says of MQTT itself.
-    fn figures(&self) -> Value {
+    fn figures(&self) -> [(&'static str, Value); 3] {
         let counters = self.desk.counters();
         let (entries, waiting) = self.desk.load();
         let journal = self.desk.log().figures();
-        json!({
-            "mqtt": {
+        let link = self.link.figures();
+        let mqtt = json!({
+                "connected": self.is_connected, "connections": link.connections,
+                "attempts": link.attempts, "last_error": link.last_error,
                 "accepted": counters.accepted, "refused": counters.refused,
                 "repeated": counters.repeated, "ignored": counters.ignored,
                 "delivered": counters.delivered, "unheard": counters.unheard,
-                "lost_deltas": counters.lost_deltas, "connections": self.link.figures().connections,
-            },
-            "journal": {
+                "lost_deltas": counters.lost_deltas, "dropped_alerts": self.desk.dropped(),
+        });
+        let journal = json!({
                 "entries": entries, "waiting": waiting, "stalled": self.desk.stalled(),
                 "file_bytes": journal.file_bytes,
                 "bytes_written": journal.written_bytes_total,
                 "bytes_written_today": journal.written_bytes_today,
                 "page_bytes_written": journal.page_bytes_total,
-                "bytes_per_prompt": journal.written_bytes_total.checked_div(journal.prompts),
-            },
-            "watches": self.watches.status(),
-        })
+                "bytes_per_prompt": journal.page_bytes_total.checked_div(journal.prompts),
+        });
+        [("mqtt", mqtt), ("journal", journal), ("watches", self.watches.status())]
     }
 
     fn on_reply(&mut self, event: &Event) {
@@ -335,7 +344,7 @@ impl<S: Service> Front<S> {
     fn wakeup(&self) -> Instant {
         let (now, at) = (Now::read(), Instant::now());
         let after = |ms: u64| at + Duration::from_millis(ms.saturating_sub(now.boot_ms));
-        let status = self.is_connected.then(|| after(self.presence.next_ms(now)));
+        let status = Some(after(self.presence.next_ms(now)));
         let waiting = self.desk.is_waiting().then(|| at + RETRY);
         let watches = self.watches.next_wakeup().map(after);
         let sweep = self.swept + SWEEP;
