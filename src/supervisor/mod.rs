@@ -5,7 +5,7 @@
 
 mod mqtt;
 
-pub use mqtt::MqttError;
+pub use mqtt::{MqttError, link_options};
 
 use crate::bundle::{Bundle, BundleError, KvUpdate, Task};
 use crate::config::{Origin, Settings, format_bytes};

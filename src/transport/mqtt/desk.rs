@@ -175,9 +175,15 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
                 continue;
             };
             self.bytes += entry.bytes;
-            self.by_key.extend(entry.key.map(|key| (key, id)));
+            // A refusal that passes does not stand for the key.
+            if !matches!(&entry.state, State::Answered(answered) if answered.is_passing) {
+                self.by_key.extend(entry.key.map(|key| (key, id)));
+            }
             self.entries.insert(id, entry);
             match ask {
+                None if self.entries[&id].bytes == 0 => {
+                    self.fail(id, ErrorCode::Internal, "the answer was damaged on the disk");
+                }
                 None => {}
                 Some(_) if starts >= MAX_STARTS => {
                     let message = "slmd went down twice while it answered this prompt, and does \
@@ -197,6 +203,10 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
             (true, _) => None,
             (false, body) => Some(stored::read_body(body.as_deref()?)?),
         };
+        let answer = match stored.answered {
+            true => self.log.read_answer(stored.id).ok().flatten().filter(|a| !a.is_empty()),
+            false => None,
+        };
         let state = match &ask {
             Some(ask) => State::Waiting(Box::new(ask.clone())),
             None => State::Answered(Answered {
@@ -204,9 +214,11 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
                 payload: None,
                 copies: 0,
                 delivered: stored.delivered,
-                is_passing: false,
+                is_passing: answer.as_ref().is_some_and(|a| a[0] & PASSING != 0),
             }),
         };
+        let body_bytes = stored.body.as_ref().map(Vec::len);
+        let bytes = body_bytes.or(answer.map(|a| a.len())).map(|n| n + stored.head.len());
         let entry = Entry {
             key: stored::key(&address),
             address,
@@ -216,7 +228,8 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
             accepted: 0,
             since_unix_s: stored.written_at,
             account: None,
-            bytes: stored.head.len() + stored.body.map_or(0, |b| b.len()),
+            // Zero: the answer cannot be read.
+            bytes: bytes.unwrap_or(0),
             is_suspect: ask.is_some() && stored.starts > 0,
             has_begun: false,
             state,
@@ -699,7 +712,6 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
         }
         match self.log.read_answer(id) {
             Ok(Some(stored)) if !stored.is_empty() => {
-                answered.is_passing |= stored[0] & PASSING != 0;
                 Some(response(&entry.address, Bytes::from(stored).slice(1..)))
             }
             other => {

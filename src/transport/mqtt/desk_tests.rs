@@ -631,3 +631,16 @@ fn prompts_of_an_earlier_run_wait_for_seats() {
     bench.reply(1, answer("one"));
     assert_eq!((bench.submitted(), bench.desk.load()), (2, (3, 0)));
 }
+
+#[test]
+fn an_answer_that_the_disk_has_damaged_is_said_to_be() {
+    let mut bench = Bench::new();
+    bench.receive(NOW, &request("c1"));
+    bench.reply(1, answer("one"));
+    let mut bench = bench.restarted(NOW, |next| next.desk.log.answers.clear());
+    bench.desk.connected(16);
+    bench.commit();
+    let out = published(&bench.actions());
+    assert_eq!(out[0].2["error"]["code"], "internal");
+    assert_eq!(bench.submitted(), 0, "the prompt's body is gone");
+}
