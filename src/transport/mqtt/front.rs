@@ -201,8 +201,7 @@ impl<S: Service> Front<S> {
 
     fn on_link(&mut self, event: LinkEvent) {
         match event {
-            LinkEvent::Connected { session_present, broker, attempts, .. } => {
-                tracing::info!(session_present, attempts, "connected to the broker");
+            LinkEvent::Connected { session_present, broker, .. } => {
                 self.subscribe(session_present);
                 self.is_connected = true;
                 self.presence.forget();
