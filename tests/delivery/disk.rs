@@ -25,6 +25,8 @@ pub struct Live {
     pub entry: Entry,
     pub topic: String,
     pub arrived_ms: u64,
+    /// The place of the prompt's record.
+    pub accepted_at: usize,
     pub answer: Option<Vec<u8>>,
     /// The place of the answer's record.
     pub answered_at: usize,
@@ -62,6 +64,7 @@ impl Disk {
                     entry,
                     topic,
                     arrived_ms: *at_ms,
+                    accepted_at: place,
                     answer: None,
                     answered_at: usize::MAX,
                 };
@@ -108,6 +111,15 @@ impl Disk {
     /// As the desk counts them.
     pub fn committed_number(&self) -> u64 {
         (self.committed - self.base) as u64
+    }
+}
+
+impl Live {
+    /// Whether its answer is a refusal that may turn out otherwise.
+    pub fn is_passing(&self) -> bool {
+        let reply = |answer: &Vec<u8>| serde_json::from_slice(&answer[1..]).expect("JSON");
+        let reply: Option<serde_json::Value> = self.answer.as_ref().map(reply);
+        reply.is_some_and(|reply| reply["error"]["retryable"] == true)
     }
 }
 

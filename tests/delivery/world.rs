@@ -45,6 +45,8 @@ struct Process {
     /// Those of them that went.
     risky: BTreeMap<EntryId, String>,
     looked_at: usize,
+    /// All places below it are committed, and the desk knows.
+    told: usize,
 }
 
 pub struct World {
@@ -200,6 +202,7 @@ impl World {
             freed: BTreeSet::new(),
             risky: BTreeMap::new(),
             looked_at: self.journal.disk().records.len(),
+            told: self.journal.disk().records.len(),
         });
         let next_id = live.keys().last().map_or(1, |id| id.0 + 1);
         let entries = live.into_values().map(|live| live.entry).collect();
@@ -296,7 +299,15 @@ impl World {
             format!("receives {} for {name} as {token:?}", message.topic)
         });
         let now = self.now();
+        let reply_topic = wishes::expected_reply(&message);
+        let is_known = self.journal.disk().live.values().any(|live| {
+            let is_it = reply_topic.as_ref() == Some(&live.topic);
+            is_it && live.topic.starts_with("clients/k") && !live.is_passing()
+        });
+        let before = self.desk().counters().repeated;
         self.desk().receive(now, &message, token);
+        let is_repeated = self.desk().counters().repeated > before;
+        assert_eq!(is_repeated, is_known, "{reply_topic:?} is known, or it is not");
         self.check();
         true
     }
@@ -388,7 +399,9 @@ impl World {
             (disk.committed_number(), disk.is_full)
         };
         self.say(|| format!("committed {number}{}", if is_full { ", stalled" } else { "" }));
-        self.desk().committed(number, is_full.then_some("no space left"));
+        let process = self.process.as_mut().expect("it is up");
+        process.desk.committed(number, is_full.then_some("no space left"));
+        process.told = number as usize + self.journal.disk().base;
         self.check();
     }
 
@@ -431,6 +444,7 @@ impl World {
         while let Some((generation, seq)) = self.desk().next_ack() {
             self.acknowledge(generation, seq);
         }
+        self.check_first_ack();
         for _ in 0..most {
             let now = self.now();
             let process = self.process.as_mut().expect("it is up");
@@ -453,6 +467,19 @@ impl World {
             }
         }
         self.check();
+    }
+
+    /// What is accepted and committed is acknowledged, and does not wait for its answer.
+    fn check_first_ack(&self) {
+        let Some(&seq) = self.broker.unacked.front() else { return };
+        let first = self.broker.session.iter().find(|p| p.seq == seq).expect("the broker has it");
+        let topic = wishes::expected_reply(&first.message).unwrap_or_default();
+        let told = self.process.as_ref().expect("it is up").told;
+        let disk = self.journal.disk();
+        let mut committed =
+            disk.live.values().filter(|live| !live.entry.answered && live.accepted_at < told);
+        let is_kept = topic.starts_with("clients/k") && committed.any(|live| live.topic == topic);
+        assert!(!is_kept, "{topic} is committed, and not acknowledged");
     }
 
     fn acknowledge(&mut self, generation: u64, seq: u64) {
@@ -514,6 +541,9 @@ impl World {
             match &disk.records[place] {
                 Kept::Answered(id, answer) => {
                     let reply: Value = serde_json::from_slice(&answer[1..]).expect("JSON");
+                    let was_asked = process.entries.values().any(|asked| asked == id);
+                    let is_passing = reply["error"]["retryable"] == true;
+                    assert!(was_asked || !is_passing, "{id:?} was accepted once, and is {reply}");
                     if reply["error"]["code"] == "internal" {
                         let most = self.most_starts.get(id).copied().unwrap_or(0);
                         assert!(most >= 2, "{id:?} is innocent: it ran at {most} crashes");
@@ -562,11 +592,9 @@ impl World {
             assert_eq!(origin.due, wishes::due(&name), "the deadline of {name}");
             assert!(origin.due.is_none_or(|due| origin.waited < due), "{name} was expired");
             if wishes::has_key(&name) {
-                for stored in of_topic.iter().filter_map(|l| l.answer.as_ref()) {
-                    let reply: Value = serde_json::from_slice(&stored[1..]).expect("JSON");
-                    let is_passing = reply["error"]["retryable"] == true;
-                    assert!(is_passing, "{name} has its answer, and is computed again");
-                }
+                let mut answered = of_topic.iter().filter(|l| l.entry.answered);
+                let is_new = answered.all(|live| live.is_passing());
+                assert!(is_new, "{name} has its answer, and is computed again");
                 let same = |prompt: &Option<String>| prompt.as_ref() == Some(&name);
                 let at_once = jobs.jobs.values().filter(|job| same(&job.ask.prompt)).count();
                 assert_eq!(at_once, 1, "{name} is computed twice at once");

@@ -662,7 +662,7 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
         }
         answered.payload = None;
         let reason = if was_shrunk { TOO_LARGE } else { reason };
-        let is_over = answered.is_passing && answered.queued.is_none();
+        let is_over = answered.is_passing;
         if answered.delivered != Some(reason) {
             answered.delivered = Some(reason);
             self.log.append(Record::Delivered { id, reason });
