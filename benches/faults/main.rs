@@ -53,8 +53,8 @@ enum Scenario {
         /// Kills.
         #[arg(long, default_value_t = 50)]
         count: u32,
-        /// Milliseconds that it is up at most.
-        #[arg(long, default_value_t = 3000)]
+        /// Milliseconds that it is up at most after slmd has come back.
+        #[arg(long, default_value_t = 8000)]
         longest_ms: u64,
     },
     /// The broker dies and loses its files: all unconfirmed answers are published again.
@@ -112,7 +112,7 @@ fn main() -> ExitCode {
 fn run(setup: &Setup, chosen: &Scenario) -> Vec<Outcome> {
     let every = [
         Scenario::KillDaemon { count: 200, longest_ms: 1500 },
-        Scenario::KillBroker { count: 50, longest_ms: 3000 },
+        Scenario::KillBroker { count: 50, longest_ms: 8000 },
         Scenario::FreshBroker { count: 20, prompts: 32 },
         Scenario::SameKey { count: 100, rounds: 5 },
         Scenario::Fleet { count: 600 },

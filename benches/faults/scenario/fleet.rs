@@ -28,12 +28,8 @@ pub fn run(setup: &Setup, plan: Plan) -> Option<Outcome> {
 }
 
 fn load(stage: &Stage, prefix: &str) -> Load {
-    let style = Style {
-        under_way: 18,
-        pause: Duration::from_millis(10),
-        long: 160,
-        repeats: false,
-    };
+    let style =
+        Style { under_way: 18, pause: Duration::from_millis(10), long: 160, repeats: false };
     let (port, chance) = (stage.requesters.port(), stage.chance.clone());
     Load::start(port, 3, "slmd/group/line/request", prefix, style, chance)
 }
@@ -108,7 +104,12 @@ fn draining(stage: &mut Stage, plan: Plan, outcome: &mut Outcome) {
     load.settle(Duration::from_secs(10));
     outcome.tell("draining: answers that it owed", owed);
     outcome.tell("draining: seconds until it was down", took.as_secs_f32());
-    outcome.must_be_zero("draining: unanswered without it", load.open().len());
+    let left = load.open();
+    outcome.must_be_zero("draining: unanswered without it", left.len());
+    for key in left {
+        let accounts: Vec<_> = (0..3).map(|i| stage.ledger.account(side(i), &key)).collect();
+        outcome.example(format!("draining: left: {key}: {accounts:?}"));
+    }
     let before = stage.ledger.subscriptions(side(1));
     stage.daemons[1].start_again();
     stage.wait_until_subscribed(1, before + 1);
@@ -152,10 +153,10 @@ fn gone_for_good(stage: &mut Stage, plan: Plan, outcome: &mut Outcome) {
     let again: Vec<_> = load.prompts().iter().filter(|(_, p)| p.tries > 1).collect();
     let most = again.iter().map(|(_, p)| p.tries).max().unwrap_or(1);
     outcome.tell("gone for good: keys asked again", again.len());
-    outcome.tell("gone for good: retries, the most for one key", format!("{retries}, {}", most - 1));
-    let others = again.iter().filter(|(key, _)| {
-        (0..2).any(|i| stage.ledger.account(side(i), key).sent > 0)
-    });
+    outcome
+        .tell("gone for good: retries, the most for one key", format!("{retries}, {}", most - 1));
+    let others =
+        again.iter().filter(|(key, _)| (0..2).any(|i| stage.ledger.account(side(i), key).sent > 0));
     let others = others.count();
     let is_all = others == again.len();
     outcome.must("gone for good: of these answered by another member", others, "all", is_all);

@@ -71,10 +71,10 @@ fn round(stage: &mut Stage, number: u32, plan: Plan, sums: &mut Sums) {
         keys.iter().all(|key| stage.ledger.account(side(0), key).acked > 0)
     });
     // Some answers are to be confirmed, and some published without being so.
-    let some = stage.chance.between_ms(0, 100);
+    let some = stage.chance.between_ms(0, 1500);
     load.run(some);
     stage.broker.freeze();
-    std::thread::sleep(stage.chance.between_ms(50, 300));
+    std::thread::sleep(stage.chance.between_ms(50, 600));
     stage.broker.kill();
     stage.broker.forget();
     // What a process has read when it is killed may yet be written into the ledger.
@@ -86,9 +86,7 @@ fn round(stage: &mut Stage, number: u32, plan: Plan, sums: &mut Sums) {
     let published = open.iter().filter(|key| account(key).sent > 0).count();
     // slmd is kept away until somebody listens: to nobody it would be delivered, too.
     stage.taps[0].hold();
-    wait("all answers are ready", || {
-        stage.answered(0) >= before + u64::from(plan.prompts)
-    });
+    wait("all answers are ready", || stage.answered(0) >= before + u64::from(plan.prompts));
     stage.broker.restart();
     let earlier = load.answers();
     drop(load);

@@ -31,12 +31,8 @@ const NO_SUBSCRIBERS: u8 = 0x10;
 /// Runs it; none: the broker is missing.
 pub fn run(setup: &Setup, plan: Plan) -> Option<Outcome> {
     let mut stage = Stage::set(setup, &["n"], "queue = 128\nsessions = 2\ncontext-tokens = 512")?;
-    let style = Style {
-        under_way: 24,
-        pause: Duration::from_millis(20),
-        long: 160,
-        repeats: false,
-    };
+    let style =
+        Style { under_way: 24, pause: Duration::from_millis(10), long: 160, repeats: false };
     let chance = stage.chance.clone();
     let port = stage.requesters.port();
     let mut load = Load::start(port, 3, "slmd/n/request", "kb-", style, chance);
@@ -44,8 +40,10 @@ pub fn run(setup: &Setup, plan: Plan) -> Option<Outcome> {
     for number in 1..=plan.count {
         let up = stage.chance.between_ms(0, plan.longest_ms);
         let down = stage.chance.between_ms(0, 1000);
+        retries.known += usize::from(retries.wait_for_slmd(&mut stage, &mut load));
         retries.run(&stage, &mut load, up);
         retries.owed_at_kills += stage.owed(0);
+        retries.seen = stage.ledger.subscriptions(side(0));
         stage.broker.kill();
         retries.run(&stage, &mut load, down);
         stage.broker.restart();
@@ -74,9 +72,26 @@ struct Retries {
     /// Keys that slmd did not answer although it had to.
     lost_by_slmd: BTreeSet<String>,
     owed_at_kills: usize,
+    /// Subscriptions of slmd up to the last kill.
+    seen: usize,
+    /// Kills of a broker that slmd had come back to.
+    known: usize,
 }
 
+/// slmd waits 30 s at most between two attempts.
+const BACK_LIMIT: Duration = Duration::from_secs(35);
+
 impl Retries {
+    /// Three times of four lets slmd come back first; says whether it has.
+    fn wait_for_slmd(&mut self, stage: &mut Stage, load: &mut Load) -> bool {
+        let end = Instant::now() + BACK_LIMIT;
+        let limit = if stage.chance.one_in(4) { Instant::now() } else { end };
+        while stage.ledger.subscriptions(side(0)) <= self.seen && Instant::now() < limit {
+            self.run(stage, load, Duration::from_millis(20));
+        }
+        stage.ledger.subscriptions(side(0)) > self.seen
+    }
+
     /// Keeps prompts under way for so long.
     fn run(&mut self, stage: &Stage, load: &mut Load, time: Duration) {
         let end = Instant::now() + time;
@@ -121,7 +136,9 @@ impl Retries {
             return Some("the broker took the answer, but had lost the requester's subscription");
         }
         if slmd.received > 0 {
-            return Some("the broker died between its PUBLISH to slmd and slmd's PUBACK, and lost it");
+            return Some(
+                "the broker died between its PUBLISH to slmd and slmd's PUBACK, and lost it",
+            );
         }
         let asked = stage.ledger.account(REQUESTERS, key);
         Some(match asked.confirmed.is_empty() {
@@ -141,6 +158,7 @@ fn report(
 ) -> Outcome {
     let mut outcome = Outcome::new("kill-broker", setup.seed);
     outcome.tell("kills of the broker", plan.count);
+    outcome.tell("of these after slmd had come back to it", retries.known);
     outcome.tell("answers owed at the kills", retries.owed_at_kills);
     outcome.load(load, &load.open());
     outcome.must_be_zero("lost by slmd", retries.lost_by_slmd.len());

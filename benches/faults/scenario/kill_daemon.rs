@@ -3,6 +3,7 @@
 
 use super::load::{Load, Style};
 use super::{Outcome, Setup, Stage, say, side};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// How many kills, and how long after it serves at most.
@@ -18,12 +19,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// Runs it; none: the broker is missing.
 pub fn run(setup: &Setup, plan: Plan) -> Option<Outcome> {
     let mut stage = Stage::set(setup, &["n"], "queue = 64\nsessions = 2\ncontext-tokens = 512")?;
-    let style = Style {
-        under_way: 12,
-        pause: Duration::from_millis(20),
-        long: 160,
-        repeats: true,
-    };
+    let style = Style { under_way: 16, pause: Duration::from_millis(5), long: 300, repeats: true };
     let chance = stage.chance.clone();
     let port = stage.requesters.port();
     let mut load = Load::start(port, 3, "slmd/n/request", "kd-", style, chance);
@@ -56,6 +52,8 @@ struct Kills {
     at_work: u32,
     owed: usize,
     ended_by_itself: u32,
+    /// At how many kills a prompt was in slmd's hands.
+    hit: HashMap<String, u32>,
 }
 
 impl Kills {
@@ -82,6 +80,11 @@ impl Kills {
         let owed = stage.owed(0);
         self.owed += owed;
         self.at_work += u32::from(owed > 0);
+        for key in load.open() {
+            if stage.ledger.account(side(0), &key).received > 0 {
+                *self.hit.entry(key).or_default() += 1;
+            }
+        }
         let daemon = &mut stage.daemons[0];
         self.ended_by_itself += u32::from(daemon.has_ended().is_some());
         daemon.kill();
@@ -89,13 +92,7 @@ impl Kills {
     }
 }
 
-fn report(
-    setup: &Setup,
-    stage: &Stage,
-    load: &Load,
-    kills: &Kills,
-    settled: Duration,
-) -> Outcome {
+fn report(setup: &Setup, stage: &Stage, load: &Load, kills: &Kills, settled: Duration) -> Outcome {
     let mut outcome = Outcome::new("kill-daemon", setup.seed);
     outcome.tell("kills", kills.early + kills.late);
     outcome.tell("of these before it served", kills.early);
@@ -111,6 +108,9 @@ fn report(
     outcome.tell("answers", outcomes.remove("ok").unwrap_or(0));
     let twice = outcomes.remove("twice").unwrap_or(0);
     outcome.tell("given up after running at two kills, by design", twice);
+    let hit = |key: &String| kills.hit.get(key).copied().unwrap_or(0);
+    let unjust = load.of_outcome("twice").into_iter().filter(|key| hit(key) < 2).count();
+    outcome.must_be_zero("of these that were in slmd's hands at fewer than two kills", unjust);
     let others: u32 = outcomes.values().sum();
     outcome.must("other errors", format!("{others} {outcomes:?}"), "0", others == 0);
     let (starts, lost) = stage.journal_losses(0);

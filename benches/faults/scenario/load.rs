@@ -121,9 +121,10 @@ impl Load {
     fn hear(&mut self, at: usize, heard: &Heard) {
         let key = heard.correlation.as_deref().map(|c| String::from_utf8_lossy(c).into_owned());
         let key = key.unwrap_or_default();
-        let prompt = self.prompts.get_mut(&key).filter(|p| {
-            p.requester == at && heard.topic == reply_topic(at) && !heard.retain
-        });
+        let prompt = self
+            .prompts
+            .get_mut(&key)
+            .filter(|p| p.requester == at && heard.topic == reply_topic(at) && !heard.retain);
         let Some(prompt) = prompt else {
             self.unknown += 1;
             return;
@@ -256,6 +257,12 @@ impl Load {
             *outcomes.entry(outcome(answer)).or_default() += 1;
         }
         outcomes
+    }
+
+    /// The keys with this outcome.
+    pub fn of_outcome(&self, wanted: &str) -> Vec<String> {
+        let is_one = |p: &Prompt| p.answer.as_ref().is_some_and(|a| outcome(a) == wanted);
+        self.prompts.iter().filter(|(_, p)| is_one(p)).map(|(key, _)| key.clone()).collect()
     }
 
     /// The control: how many keys had the same sampled prompt, and how many texts they got. That
