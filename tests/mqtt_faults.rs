@@ -33,7 +33,9 @@ fn slmd_killed_loses_nothing() {
 
 #[test]
 fn the_broker_killed_loses_nothing_of_slmds() {
-    check(|setup| kill_broker::run(setup, kill_broker::Plan { count: 3, longest_ms: 1500 }));
+    check(|setup| {
+        kill_broker::run(setup, kill_broker::Plan { count: 3, shortest_ms: 200, longest_ms: 1500 })
+    });
 }
 
 #[test]

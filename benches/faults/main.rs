@@ -53,7 +53,10 @@ enum Scenario {
         /// Kills.
         #[arg(long, default_value_t = 50)]
         count: u32,
-        /// Milliseconds that it is up at most after slmd has come back.
+        /// Milliseconds that it is up at least after slmd has come back to it, three times of four.
+        #[arg(long, default_value_t = 5500)]
+        shortest_ms: u64,
+        /// The same at most.
         #[arg(long, default_value_t = 8000)]
         longest_ms: u64,
     },
@@ -112,7 +115,7 @@ fn main() -> ExitCode {
 fn run(setup: &Setup, chosen: &Scenario) -> Vec<Outcome> {
     let every = [
         Scenario::KillDaemon { count: 200, longest_ms: 1500 },
-        Scenario::KillBroker { count: 50, longest_ms: 8000 },
+        Scenario::KillBroker { count: 50, shortest_ms: 5500, longest_ms: 8000 },
         Scenario::FreshBroker { count: 20, prompts: 32 },
         Scenario::SameKey { count: 100, rounds: 5 },
         Scenario::Fleet { count: 600 },
@@ -147,8 +150,8 @@ fn run_one(setup: &Setup, scenario: &Scenario) -> Option<Outcome> {
         Scenario::KillDaemon { count, longest_ms } => {
             kill_daemon::run(setup, kill_daemon::Plan { count, longest_ms })
         }
-        Scenario::KillBroker { count, longest_ms } => {
-            kill_broker::run(setup, kill_broker::Plan { count, longest_ms })
+        Scenario::KillBroker { count, shortest_ms, longest_ms } => {
+            kill_broker::run(setup, kill_broker::Plan { count, shortest_ms, longest_ms })
         }
         Scenario::FreshBroker { count, prompts } => {
             fresh_broker::run(setup, fresh_broker::Plan { count, prompts })

@@ -12,6 +12,8 @@ pub struct Plan {
 
 const NODES: [&str; 3] = ["one", "two", "three"];
 const LIMIT: Duration = Duration::from_secs(60);
+/// How often the same one is killed.
+const KILLS: usize = 4;
 /// A requester of a fleet asks again after so long.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -28,8 +30,7 @@ pub fn run(setup: &Setup, plan: Plan) -> Option<Outcome> {
 }
 
 fn load(stage: &Stage, prefix: &str) -> Load {
-    let style =
-        Style { under_way: 18, pause: Duration::from_millis(10), long: 160, repeats: false };
+    let style = Style { under_way: 24, pause: Duration::from_millis(2), long: 300, repeats: false };
     let (port, chance) = (stage.requesters.port(), stage.chance.clone());
     Load::start(port, 3, "slmd/group/line/request", prefix, style, chance)
 }
@@ -39,6 +40,15 @@ fn ask_until(load: &mut Load, prompts: usize) {
     while load.prompts().len() < prompts {
         load.run(Duration::from_millis(10));
     }
+}
+
+/// Asks until this daemon has something in hand; says how much.
+fn ask_until_at_work(stage: &Stage, load: &mut Load, daemon: usize) -> usize {
+    let end = Instant::now() + LIMIT;
+    while stage.owed(daemon) == 0 && Instant::now() < end {
+        load.run(Duration::from_millis(3));
+    }
+    stage.owed(daemon)
 }
 
 /// The figures of one part, with its name before them.
@@ -74,16 +84,23 @@ fn even(stage: &Stage, plan: Plan, outcome: &mut Outcome) {
 
 fn killed_and_back(stage: &mut Stage, plan: Plan, outcome: &mut Outcome) {
     let mut load = load(stage, "fk-");
-    ask_until(&mut load, plan.count / 3);
-    stage.daemons[0].kill();
-    let owed = stage.owed(0);
-    // Its share piles up.
-    load.run(stage.chance.between_ms(500, 1500));
-    stage.daemons[0].start_again();
+    let mut owed = Vec::new();
+    for kill in 1..=KILLS {
+        ask_until(&mut load, plan.count * kill / (KILLS + 1));
+        owed.push(ask_until_at_work(stage, &mut load, 0));
+        stage.daemons[0].kill();
+        // Its share piles up.
+        let away = stage.chance.between_ms(300, 1200);
+        load.run(away);
+        let before = stage.ledger.subscriptions(side(0));
+        stage.daemons[0].start_again();
+        stage.wait_until_subscribed(0, before + 1);
+    }
     ask_until(&mut load, plan.count);
-    stage.daemons[0].wait_until_it_serves();
     load.settle(LIMIT);
-    outcome.tell("killed and back: answers that it owed", owed);
+    let is_at_work = owed.iter().all(|&n| n > 0);
+    let value = format!("{owed:?}");
+    outcome.must("killed and back: answers that it owed", value, "some each time", is_at_work);
     part(outcome, "killed and back, no retries", &load);
     only_ok(outcome, "killed and back", &load);
     say("one was killed and is back");
@@ -92,7 +109,7 @@ fn killed_and_back(stage: &mut Stage, plan: Plan, outcome: &mut Outcome) {
 fn draining(stage: &mut Stage, plan: Plan, outcome: &mut Outcome) {
     let mut load = load(stage, "fd-");
     ask_until(&mut load, plan.count / 3);
-    let owed = stage.owed(1);
+    let owed = ask_until_at_work(stage, &mut load, 1);
     stage.daemons[1].terminate();
     let told = Instant::now();
     while stage.daemons[1].has_ended().is_none() {

@@ -12,10 +12,12 @@ use super::{Outcome, Setup, Stage, say, side};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-/// How many kills, and how long between two of them at most.
+/// How many kills, and how many milliseconds it is up after slmd has come back to it. Every fourth
+/// time it is killed within a second, whether slmd is back or not.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     pub count: u32,
+    pub shortest_ms: u64,
     pub longest_ms: u64,
 }
 
@@ -36,17 +38,24 @@ pub fn run(setup: &Setup, plan: Plan) -> Option<Outcome> {
     let chance = stage.chance.clone();
     let port = stage.requesters.port();
     let mut load = Load::start(port, 3, "slmd/n/request", "kb-", style, chance);
-    let mut retries = Retries::default();
+    let mut retries = Retries::new();
     for number in 1..=plan.count {
-        let up = stage.chance.between_ms(0, plan.longest_ms);
+        let is_hasty = stage.chance.one_in(4);
+        let up = match is_hasty {
+            true => stage.chance.between_ms(0, 1000),
+            false => stage.chance.between_ms(plan.shortest_ms, plan.longest_ms),
+        };
         let down = stage.chance.between_ms(0, 1000);
-        retries.known += usize::from(retries.wait_for_slmd(&mut stage, &mut load));
+        if !is_hasty {
+            retries.wait_for_slmd(&stage, &mut load);
+        }
         retries.run(&stage, &mut load, up);
-        retries.owed_at_kills += stage.owed(0);
-        retries.seen = stage.ledger.subscriptions(side(0));
+        retries.count_kill(&stage);
         stage.broker.kill();
         retries.run(&stage, &mut load, down);
+        retries.expect_slmd(&stage);
         stage.broker.restart();
+        retries.restarted = Instant::now();
         if number % 5 == 0 || number == plan.count {
             let (asked, open) = (load.prompts().len(), load.open().len());
             let again: u32 = retries.by_cause.values().sum();
@@ -66,7 +75,6 @@ pub fn run(setup: &Setup, plan: Plan) -> Option<Outcome> {
 }
 
 /// What was asked again, and why.
-#[derive(Default)]
 struct Retries {
     by_cause: BTreeMap<&'static str, u32>,
     /// Keys that slmd did not answer although it had to.
@@ -74,22 +82,51 @@ struct Retries {
     owed_at_kills: usize,
     /// Subscriptions of slmd up to the last kill.
     seen: usize,
+    restarted: Instant,
+    /// When slmd came back after the last restart.
+    back: Option<Instant>,
+    /// How long it took to come back.
+    absences_s: Vec<f64>,
     /// Kills of a broker that slmd had come back to.
     known: usize,
 }
 
+/// What waited in the broker has reached slmd so long after it came back.
+const SETTLED: Duration = Duration::from_secs(1);
 /// slmd waits 30 s at most between two attempts.
 const BACK_LIMIT: Duration = Duration::from_secs(35);
 
 impl Retries {
-    /// Three times of four lets slmd come back first; says whether it has.
-    fn wait_for_slmd(&mut self, stage: &mut Stage, load: &mut Load) -> bool {
+    fn new() -> Self {
+        Self {
+            by_cause: BTreeMap::new(),
+            lost_by_slmd: BTreeSet::new(),
+            owed_at_kills: 0,
+            seen: 0,
+            restarted: Instant::now(),
+            back: Some(Instant::now()),
+            absences_s: Vec::new(),
+            known: 0,
+        }
+    }
+
+    fn wait_for_slmd(&mut self, stage: &Stage, load: &mut Load) {
         let end = Instant::now() + BACK_LIMIT;
-        let limit = if stage.chance.one_in(4) { Instant::now() } else { end };
-        while stage.ledger.subscriptions(side(0)) <= self.seen && Instant::now() < limit {
+        while self.back.is_none() && Instant::now() < end {
             self.run(stage, load, Duration::from_millis(20));
         }
-        stage.ledger.subscriptions(side(0)) > self.seen
+    }
+
+    /// The broker is about to be killed.
+    fn count_kill(&mut self, stage: &Stage) {
+        self.known += usize::from(self.back.is_some());
+        self.owed_at_kills += stage.owed(0);
+    }
+
+    /// The broker is about to start.
+    fn expect_slmd(&mut self, stage: &Stage) {
+        self.back = None;
+        self.seen = stage.ledger.subscriptions(side(0));
     }
 
     /// Keeps prompts under way for so long.
@@ -103,6 +140,10 @@ impl Retries {
 
     /// Asks again what is silent for too long.
     fn look(&mut self, stage: &Stage, load: &mut Load) {
+        if self.back.is_none() && stage.ledger.subscriptions(side(0)) > self.seen {
+            self.back = Some(Instant::now());
+            self.absences_s.push(self.restarted.elapsed().as_secs_f64());
+        }
         for key in load.open() {
             let silent = load.prompts()[&key].last_asked.elapsed();
             if silent < PATIENCE {
@@ -140,6 +181,8 @@ impl Retries {
                 "the broker died between its PUBLISH to slmd and slmd's PUBACK, and lost it",
             );
         }
+        // While slmd is not back it waits in the broker, and just after that it is under way.
+        self.back.filter(|back| back.elapsed() > SETTLED)?;
         let asked = stage.ledger.account(REQUESTERS, key);
         Some(match asked.confirmed.is_empty() {
             true => "the requester's PUBLISH had no PUBACK; its library does not send it again",
@@ -159,6 +202,11 @@ fn report(
     let mut outcome = Outcome::new("kill-broker", setup.seed);
     outcome.tell("kills of the broker", plan.count);
     outcome.tell("of these after slmd had come back to it", retries.known);
+    let mut absences = retries.absences_s.clone();
+    absences.sort_unstable_by(f64::total_cmp);
+    let at = |share: f64| absences[((absences.len() - 1) as f64 * share) as usize];
+    let value = format!("{:.1}, {:.1}", at(0.5), at(1.0));
+    outcome.tell("seconds until slmd was back: median, longest", value);
     outcome.tell("answers owed at the kills", retries.owed_at_kills);
     outcome.load(load, &load.open());
     outcome.must_be_zero("lost by slmd", retries.lost_by_slmd.len());
