@@ -14,6 +14,7 @@ pub struct Daemon {
     folder: tempfile::TempDir,
     program: PathBuf,
     arguments: Vec<String>,
+    level: String,
 }
 
 impl Daemon {
@@ -25,14 +26,20 @@ impl Daemon {
 
     /// As [`Daemon::start`], of another build.
     pub fn start_program(program: &Path, config: &str, arguments: &[&str]) -> Self {
+        let level = std::env::var("SLMD_TEST_LOG").unwrap_or_else(|_| "warn".to_owned());
+        Self::start_logging(program, &level, config, arguments)
+    }
+
+    /// As [`Daemon::start_program`], with that much in its log.
+    pub fn start_logging(program: &Path, level: &str, config: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let state = folder.path().join("state").display().to_string();
         let config = format!("state-dir = {state:?}\n{config}");
         std::fs::write(folder.path().join("config.toml"), config).expect("written");
         let arguments: Vec<String> = arguments.iter().map(|&a| a.to_owned()).collect();
-        let child = spawn(program, folder.path(), &arguments);
-        let program = program.to_owned();
-        let mut daemon = Self { child, folder, program, arguments };
+        let child = spawn(program, folder.path(), level, &arguments);
+        let (program, level) = (program.to_owned(), level.to_owned());
+        let mut daemon = Self { child, folder, program, arguments, level };
         daemon.wait_until_it_serves();
         daemon
     }
@@ -86,7 +93,7 @@ impl Daemon {
 
     /// Starts it again over the same state; returns without waiting for it to serve.
     pub fn start_again(&mut self) {
-        self.child = spawn(&self.program, self.folder.path(), &self.arguments);
+        self.child = spawn(&self.program, self.folder.path(), &self.level, &self.arguments);
     }
 
     /// Waits for its end.
@@ -100,9 +107,8 @@ impl Daemon {
     }
 }
 
-fn spawn(program: &Path, folder: &Path, arguments: &[String]) -> Child {
+fn spawn(program: &Path, folder: &Path, level: &str, arguments: &[String]) -> Child {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log"));
-    let level = std::env::var("SLMD_TEST_LOG").unwrap_or_else(|_| "warn".to_owned());
     Command::new(program)
         .args(["serve", "--config"])
         .arg(folder.join("config.toml"))
