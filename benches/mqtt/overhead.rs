@@ -150,7 +150,7 @@ fn run(slmd: &Path, options: &Options, setup: &Setup, model: Option<&Path>) -> V
 fn echo(port: u16) {
     let mut peer = Peer::connect(port, &["echo/request"]);
     std::thread::spawn(move || {
-        while let Some(heard) = peer.hear_quietly() {
+        while let Some(heard) = peer.hear(Duration::from_secs(3600)) {
             let mut properties = heard.properties;
             let topic = properties.response_topic.take().expect("asked with one");
             peer.publish(&topic, heard.payload, properties);

@@ -81,7 +81,7 @@ impl Peer {
         self.send(&Packet::Publish(publish));
     }
 
-    /// The next message; it is timed, then acknowledged.
+    /// The next message, unless the broker is gone; it is timed, then acknowledged.
     pub fn hear(&mut self, limit: Duration) -> Option<Heard> {
         let end = Instant::now() + limit;
         loop {
@@ -129,18 +129,6 @@ impl Peer {
         ((heard.at - began).as_secs_f64() * 1e3, heard)
     }
 
-    /// As [`Self::hear`], for as long as it takes; none at the broker's end.
-    pub fn hear_quietly(&mut self) -> Option<Heard> {
-        while self.incoming.is_empty() {
-            self.stream.set_read_timeout(None).ok()?;
-            let mut bytes = [0; 8192];
-            let count = self.stream.read(&mut bytes).ok().filter(|&count| count > 0)?;
-            self.incoming.extend_from_slice(&bytes[..count]);
-            self.acknowledge_at_once();
-        }
-        self.hear(Duration::from_secs(5))
-    }
-
     /// Linux would put it off for 40 ms, for which a broker without TCP_NODELAY holds back what
     /// comes next.
     fn acknowledge_at_once(&self) {
@@ -179,7 +167,7 @@ impl Peer {
             self.stream.set_read_timeout(Some(left)).expect("a time");
             let mut bytes = [0; 8192];
             match self.stream.read(&mut bytes) {
-                Ok(0) => panic!("the broker closed the connection"),
+                Ok(0) => return None,
                 Ok(count) => {
                     self.incoming.extend_from_slice(&bytes[..count]);
                     self.acknowledge_at_once();

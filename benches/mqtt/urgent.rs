@@ -23,7 +23,8 @@ pub struct Options {
     /// Urgent prompts, and cancels, of each kind.
     #[arg(long, default_value_t = 40)]
     trials: usize,
-    /// Tokens of the prompts and of the answers that fill the seats; the model's context is 1024.
+    /// Tokens of the prompts and of the answers that fill the seats; the context is 1024. Of those
+    /// that are promised a third, because an urgent prompt waits for their end.
     #[arg(long, default_value_t = 300)]
     tokens: usize,
 }
@@ -198,7 +199,7 @@ impl Crowd {
     }
 
     fn tale(&self, number: u64, is_promised: bool) -> String {
-        let tokens = self.tokens;
+        let tokens = if is_promised { self.tokens / 3 } else { self.tokens };
         let mut body: Value = json!({
             "prompt": "the of and to in a is that for it ".repeat(tokens / 10),
             "max_tokens": tokens, "deadline_ms": 600_000, "best_effort": !is_promised,
