@@ -300,6 +300,31 @@ async fn a_broker_that_only_listens_is_not_taken_for_dead() {
 }
 
 #[tokio::test]
+async fn small_packets_do_not_wait_for_one_another() {
+    // It holds back a small packet until the one before is acknowledged.
+    let Some(broker) = Mosquitto::start("set_tcp_nodelay false") else { return };
+    let mut from = listening(broker.port(), "from", "pong").await;
+    let mut to = listening(broker.port(), "to", "ping").await;
+    let mut times = Vec::new();
+    for tag in 0..61 {
+        let start = Instant::now();
+        from.publish(tag, sure("ping", b"x")).expect("sent");
+        // Both have to be polled: one acknowledges while the other waits.
+        let pong = async {
+            let ping = received(&mut to).await;
+            to.ack(ping.ack.expect("of QoS 1"));
+            to.publish(tag, sure("pong", b"x")).expect("sent");
+            outcome(&mut to, tag).await.expect("confirmed");
+        };
+        let (_, back) = tokio::join!(pong, received(&mut from));
+        from.ack(back.ack.expect("of QoS 1"));
+        times.push(start.elapsed());
+    }
+    times.sort_unstable();
+    assert!(times[30] < Duration::from_millis(20), "the usual time is {:?}", times[30]);
+}
+
+#[tokio::test]
 async fn only_what_the_broker_takes_is_sent() {
     let Some(broker) = Mosquitto::start("max_packet_size 1000\nretain_available false") else {
         return;

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// CONNACK: accepted, no session, no properties.
 pub const CONNACK: &[u8] = &[0x20, 3, 0, 0, 0];
@@ -90,6 +90,29 @@ impl Client {
     /// Reads until the client is gone; what it said.
     pub fn rest(mut self) -> Vec<Vec<u8>> {
         std::iter::from_fn(|| self.packet()).collect()
+    }
+
+    /// Reads for that long, or until the client is gone.
+    pub fn listen(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        let mut bytes = [0; 4096];
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.stream.set_read_timeout(Some(left)).is_err() {
+                return;
+            }
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// The connection itself.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
     }
 
     /// Holds the connection without reading or saying anything.

@@ -12,8 +12,10 @@ use rumqttc::tokio_rustls::rustls::pki_types::ServerName;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
@@ -25,6 +27,44 @@ const ADDRESS_LIMIT: Duration = Duration::from_secs(2);
 /// A TCP or TLS stream.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// A TCP stream that acknowledges at once what it reads. Brokers that do not set TCP_NODELAY
+/// (mosquitto does not by itself) hold a small packet back until the one before it is acknowledged,
+/// which Linux puts off for 40 ms: a prompt would wait that long behind the PUBACK of an answer.
+struct Prompt(TcpStream);
+
+impl AsyncRead for Prompt {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let done = Pin::new(&mut self.0).poll_read(cx, buffer);
+        if done.is_ready() {
+            // The kernel forgets it again. Slower is no reason to give up the connection.
+            let _ = self.0.set_quickack(true);
+        }
+        done
+    }
+}
+
+impl AsyncWrite for Prompt {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
 
 /// A connection that the broker has accepted.
 pub(super) struct Dialled {
@@ -43,6 +83,7 @@ pub(super) async fn dial(options: LinkOptions) -> Result<Dialled, Refusal> {
     let tcp = within(&place, "TCP", connect(&options.host, options.port)).await?;
     // Answers and acknowledgements are small and wanted now.
     tcp.set_nodelay(true).map_err(|e| e.to_string())?;
+    let tcp = Prompt(tcp);
     let mut stream: Box<dyn Stream> = match &options.tls {
         None => Box::new(tcp),
         Some(tls) => {
