@@ -34,7 +34,10 @@ fn slmd_killed_loses_nothing() {
 #[test]
 fn the_broker_killed_loses_nothing_of_slmds() {
     check(|setup| {
-        kill_broker::run(setup, kill_broker::Plan { count: 3, shortest_ms: 200, longest_ms: 1500 })
+        kill_broker::run(
+            setup,
+            kill_broker::Plan { count: 3, shortest_ms: 200, longest_ms: 1500, patience_ms: 3000 },
+        )
     });
 }
 

@@ -19,12 +19,15 @@ pub struct Plan {
     pub count: u32,
     pub shortest_ms: u64,
     pub longest_ms: u64,
+    /// How many milliseconds slmd may take to come back; then the broker is killed without it.
+    pub patience_ms: u64,
 }
 
 /// A requester that has heard nothing for so long asks again.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What slmd answers for must be out after so long; the broker is never away for a tenth of it.
-const OWED_LIMIT: Duration = Duration::from_secs(45);
+/// What slmd answers for must be out after so long; slmd itself waits up to 30 s before it tries to
+/// connect again, and meets a broker that is just down.
+const OWED_LIMIT: Duration = Duration::from_secs(90);
 /// After the last restart everything must be answered within this.
 const LIMIT: Duration = Duration::from_secs(120);
 /// No matching subscribers: the broker has forgotten the requester's subscription.
@@ -47,7 +50,7 @@ pub fn run(setup: &Setup, plan: Plan) -> Option<Outcome> {
         };
         let down = stage.chance.between_ms(0, 1000);
         if !is_hasty {
-            retries.wait_for_slmd(&stage, &mut load);
+            retries.wait_for_slmd(&stage, &mut load, Duration::from_millis(plan.patience_ms));
         }
         retries.run(&stage, &mut load, up);
         retries.count_kill(&stage);
@@ -93,8 +96,6 @@ struct Retries {
 
 /// What waited in the broker has reached slmd so long after it came back.
 const SETTLED: Duration = Duration::from_secs(1);
-/// slmd waits 30 s at most between two attempts.
-const BACK_LIMIT: Duration = Duration::from_secs(35);
 
 impl Retries {
     fn new() -> Self {
@@ -110,8 +111,8 @@ impl Retries {
         }
     }
 
-    fn wait_for_slmd(&mut self, stage: &Stage, load: &mut Load) {
-        let end = Instant::now() + BACK_LIMIT;
+    fn wait_for_slmd(&mut self, stage: &Stage, load: &mut Load, limit: Duration) {
+        let end = Instant::now() + limit;
         while self.back.is_none() && Instant::now() < end {
             self.run(stage, load, Duration::from_millis(20));
         }
