@@ -177,13 +177,14 @@ impl Retries {
         if !slmd.confirmed.is_empty() {
             return Some("the broker took the answer, but had lost the requester's subscription");
         }
+        // While slmd is not back it waits in the broker or in slmd, and just after that it is under
+        // way.
+        self.back.filter(|back| back.elapsed() > SETTLED)?;
         if slmd.received > 0 {
             return Some(
                 "the broker died between its PUBLISH to slmd and slmd's PUBACK, and lost it",
             );
         }
-        // While slmd is not back it waits in the broker, and just after that it is under way.
-        self.back.filter(|back| back.elapsed() > SETTLED)?;
         let asked = stage.ledger.account(REQUESTERS, key);
         Some(match asked.confirmed.is_empty() {
             true => "the requester's PUBLISH had no PUBACK; its library does not send it again",
