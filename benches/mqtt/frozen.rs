@@ -87,8 +87,7 @@ pub fn measure(slmd: &Path, options: &Options) -> Report {
 }
 
 fn tell(report: &mut Report, kind: Kind, trials: &[Trial], lost_deltas: u64) {
-    let spread =
-        |pick: fn(&Trial) -> f64| Spread::of(&trials.iter().map(pick).collect::<Vec<_>>());
+    let spread = |pick: fn(&Trial) -> f64| Spread::of(&trials.iter().map(pick).collect::<Vec<_>>());
     let (noticed, unsent) = (spread(|t| t.noticed_s), spread(|t| t.unsent_bytes as f64));
     let back = spread(|t| t.back_s);
     report.row(
@@ -236,7 +235,8 @@ impl Line {
                     stream.set_nodelay(true).expect("a TCP socket");
                 }
                 let (client_2, server_2) = (twin(&client), twin(&server));
-                let (last, hold, hold_2) = (Arc::clone(&last), Arc::clone(&hold), Arc::clone(&hold));
+                let (last, hold, hold_2) =
+                    (Arc::clone(&last), Arc::clone(&hold), Arc::clone(&hold));
                 std::thread::spawn(move || pass_on(client, server, &hold, || {}));
                 std::thread::spawn(move || {
                     let now = || *last.lock().expect("no panic") = Instant::now();

@@ -73,9 +73,8 @@ fn judge(report: &mut Report, port: u16, case: &str, heard: &[Heard], wanted: Op
             "case": case, "messages": heard.len(), "code": code, "connections": connections,
         }),
     );
-    let is_met = heard.len() == usize::from(wanted.is_some())
-        && code == wanted
-        && connections == Some(1);
+    let is_met =
+        heard.len() == usize::from(wanted.is_some()) && code == wanted && connections == Some(1);
     let said = wanted.map_or("no message".into(), |code| format!("one `{code}`"));
     report.aim(format!("{case}: {said}, one connection all along"), is_met);
 }

@@ -228,7 +228,8 @@ struct Order(u64);
 impl Order {
     fn next(&mut self) -> [usize; 3] {
         // Knuth's MMIX generator; the upper bits are good enough to shuffle three.
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         match (self.0 >> 33) % 6 {
             0 => [0, 1, 2],
             1 => [0, 2, 1],
@@ -240,8 +241,11 @@ impl Order {
     }
 }
 
+/// Of a block, in milliseconds.
+type Figures = fn(&Block) -> Vec<f64>;
+
 fn tell(report: &mut Report, setup: &Setup, blocks: &[Block]) {
-    let parts: [(&str, fn(&Block) -> Vec<f64>); 4] = [
+    let parts: [(&str, Figures); 4] = [
         ("socket", |b| b.socket.clone()),
         ("MQTT", |b| b.mqtt.clone()),
         ("MQTT less socket", Block::differences),

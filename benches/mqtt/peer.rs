@@ -67,7 +67,12 @@ impl Peer {
     }
 
     /// Publishes with QoS 1, without waiting for the broker's PUBACK.
-    pub fn publish(&mut self, topic: &str, payload: impl Into<Bytes>, properties: PublishProperties) {
+    pub fn publish(
+        &mut self,
+        topic: &str,
+        payload: impl Into<Bytes>,
+        properties: PublishProperties,
+    ) {
         let pkid = self.fresh_packet();
         let publish = Publish {
             dup: false,
@@ -120,7 +125,13 @@ impl Peer {
     }
 
     /// Asks, and waits for the terminal message: the time between the two, and the message.
-    pub fn ask(&mut self, topic: &str, reply: &str, correlation: &str, body: &[u8]) -> (f64, Heard) {
+    pub fn ask(
+        &mut self,
+        topic: &str,
+        reply: &str,
+        correlation: &str,
+        body: &[u8],
+    ) -> (f64, Heard) {
         let body = Bytes::copy_from_slice(body);
         let began = Instant::now();
         self.publish(topic, body, request(reply, correlation));
