@@ -27,6 +27,7 @@ fn plan(model: &str, engine: EngineKind) -> Option<Plan> {
         },
         tasks: Vec::new(),
         memory_bytes: 4 << 30,
+        watched_tasks: Vec::new(),
         exact_context: false,
     })
 }

@@ -125,7 +125,7 @@ fn look(slmd: &Path, broker: &Broker, way: Way, requests: usize) -> [Memory; 2] 
     };
     let port = broker.mosquitto.port();
     let daemon = match way {
-        Way::Socket => crate::daemon::Daemon::start_logging(slmd, "warn", &config, &[]),
+        Way::Socket => crate::daemon::Daemon::start_logging(slmd, &config, &[], "warn"),
         Way::Plain | Way::Tls => site::start(slmd, "warn", &config, None, port),
     };
     let rest = || {

@@ -30,7 +30,7 @@ pub fn bare_broker(more: &str) -> Mosquitto {
 pub fn start(slmd: &Path, level: &str, config: &str, model: Option<&Path>, port: u16) -> Daemon {
     let model = model.map(|path| path.display().to_string());
     let arguments: Vec<&str> = model.iter().flat_map(|path| ["--model", path]).collect();
-    let daemon = Daemon::start_logging(slmd, level, config, &arguments);
+    let daemon = Daemon::start_logging(slmd, config, &arguments, level);
     wait_for_status(port, |status| status["state"] == "online");
     daemon
 }

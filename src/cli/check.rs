@@ -6,6 +6,7 @@ use super::{facts, serve};
 use crate::board::BoardProfile;
 use crate::bundle::Bundle;
 use crate::runtime::Model;
+use crate::supervisor;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -25,6 +26,9 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
             .into_iter()
             .map(|e| (e.key, json!({ "value": e.value, "origin": e.origin.to_string() })));
         found.insert("configuration".into(), Value::Object(values.collect()));
+        if let Some((_, warnings)) = supervisor::link_options(&settings)? {
+            found.insert("mqtt".into(), json!({ "warnings": warnings }));
+        }
         tasks = settings.tasks.iter().map(|t| t.value.clone()).collect();
         model = model.or(settings.model.value);
     }

@@ -26,7 +26,9 @@ pub fn load(args: &LocalArgs, progress: &Progress) -> Result<Box<dyn Answerer>, 
         ("engine", args.engine.clone()),
     ]);
     let settings = serve::settings(None, &flags)?;
-    let runtime = bring_up(&Plan::from(&settings), &|phase| progress.phase(phase))?;
+    // Nobody watches anything here.
+    let plan = Plan { watched_tasks: Vec::new(), ..Plan::from(&settings) };
+    let runtime = bring_up(&plan, &|phase| progress.phase(phase))?;
     Ok(Box::new(Local::new(runtime.handle())))
 }
 

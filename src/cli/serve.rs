@@ -48,7 +48,10 @@ impl From<StartError> for Failure {
         let code = match &error {
             StartError::Bundle(_) | StartError::Model(_) | StartError::SelfTest(_) => DATA,
             StartError::Load(_) => UNAVAILABLE,
-            StartError::Memory { .. } | StartError::Context { .. } | StartError::NoModel => CONFIG,
+            StartError::Memory { .. }
+            | StartError::Context { .. }
+            | StartError::WatchedTask { .. }
+            | StartError::NoModel => CONFIG,
         };
         let failure = Self::new(code, error.to_string());
         match error {

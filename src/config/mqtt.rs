@@ -9,6 +9,7 @@ use super::show::{Entry, entry};
 use super::size::{format_bytes, parse_bytes};
 use super::source::{Config, Origin, Sourced};
 use crate::core::request::Priority;
+use crate::core::topic;
 use serde::Deserialize;
 use std::path::PathBuf;
 use toml::Spanned;
@@ -180,8 +181,7 @@ impl Config {
     }
 
     fn node(&self, environment: &Environment) -> Result<Sourced<String>, ConfigError> {
-        let written =
-            self.checked(|f| f.mqtt.node.as_ref(), |n| check_name(n).map(|()| n.to_owned()))?;
+        let written = self.checked(|f| f.mqtt.node.as_ref(), check_node)?;
         Ok(match written.value {
             Some(name) => Sourced::new(name, written.origin),
             None => by_default(node_name(environment.host_name.as_deref().unwrap_or(""))),
@@ -357,11 +357,22 @@ fn check_name(name: &str) -> Result<(), String> {
     }
 }
 
+/// A node's name; `slmd/group/...` belongs to groups.
+fn check_node(name: &str) -> Result<String, String> {
+    check_name(name)?;
+    match name {
+        "group" => {
+            Err("a node cannot be called \"group\": its topics would be those of groups".into())
+        }
+        name => Ok(name.to_owned()),
+    }
+}
+
 /// The host's name as one level of a topic.
 fn node_name(host: &str) -> String {
     let fine = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     let name: String = host.chars().take(64).map(|c| if fine(c) { c } else { '-' }).collect();
-    if name.is_empty() { "slmd".into() } else { name }
+    if name.is_empty() || name == "group" { "slmd".into() } else { name }
 }
 
 fn plain_text(text: &str, limit: usize) -> Result<String, String> {
@@ -371,28 +382,21 @@ fn plain_text(text: &str, limit: usize) -> Result<String, String> {
     }
 }
 
-/// As MQTT has it: `+` and `#` stand alone in their level, `#` is the last.
 fn check_filter(filter: &str) -> Result<(), String> {
-    if filter.is_empty() || filter.len() > 1024 || filter.chars().any(char::is_control) {
-        return Err(format!("{filter:?} is no topic filter"));
+    match topic::is_filter(filter) && filter.len() <= 1024 && !filter.chars().any(char::is_control)
+    {
+        true => Ok(()),
+        false => Err(format!(
+            "{filter:?} is no topic filter: `+` and `#` stand for whole levels, `#` for the last ones, \
+             as in a/+/b and a/#"
+        )),
     }
-    let levels: Vec<&str> = filter.split('/').collect();
-    for (i, level) in levels.iter().enumerate() {
-        if level.len() > 1 && level.contains(['+', '#']) {
-            return Err(format!("{filter:?}: `+` and `#` stand for whole levels: a/+/b, a/#"));
-        }
-        if *level == "#" && i + 1 < levels.len() {
-            return Err(format!("{filter:?}: `#` must be the last level"));
-        }
-    }
-    Ok(())
 }
 
-fn topic_prefix(topic: &str) -> Result<String, String> {
-    check_filter(topic)?;
-    match topic.contains(['+', '#']) || topic.starts_with('/') || topic.ends_with('/') {
-        true => Err(format!("{topic:?} must be a topic such as \"homeassistant\"")),
-        false => Ok(topic.to_owned()),
+fn topic_prefix(prefix: &str) -> Result<String, String> {
+    match topic::is_name(prefix) && !prefix.starts_with('/') && !prefix.ends_with('/') {
+        true => Ok(prefix.to_owned()),
+        false => Err(format!("{prefix:?} must be a topic such as \"homeassistant\"")),
     }
 }
 

@@ -37,19 +37,6 @@ pub fn matches(filter: &str, name: &str) -> bool {
     }
 }
 
-/// Whether some topic name falls under both filters.
-pub fn overlap(a: &str, b: &str) -> bool {
-    let (mut left, mut right) = (a.split('/'), b.split('/'));
-    loop {
-        match (left.next(), right.next()) {
-            (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
-            (Some("+"), Some(_)) | (Some(_), Some("+")) => {}
-            (Some(x), Some(y)) if x == y => {}
-            _ => return false,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,16 +83,6 @@ mod tests {
             ("a", "a/b"),
         ] {
             assert!(!matches(filter, name), "{filter} {name}");
-        }
-    }
-
-    #[test]
-    fn filters_overlap_where_a_name_is_under_both() {
-        for (a, b) in [("a/+", "+/b"), ("#", "x"), ("a/#", "a"), ("a/+/c", "a/b/#"), ("a", "a")] {
-            assert!(overlap(a, b) && overlap(b, a), "{a} {b}");
-        }
-        for (a, b) in [("a/+", "b/+"), ("a", "a/b"), ("a/+/c", "a/b/d")] {
-            assert!(!overlap(a, b) && !overlap(b, a), "{a} {b}");
         }
     }
 }

@@ -46,6 +46,11 @@ impl Handle {
         self.shared.status()
     }
 
+    /// Adds the figures of a transport to the status, in place of those that it gave before.
+    pub fn report(&self, section: &'static str, figures: serde_json::Value) {
+        self.shared.report(section, figures);
+    }
+
     /// Whether new requests are taken.
     pub fn is_serving(&self) -> bool {
         self.shared.is_serving()

@@ -22,6 +22,9 @@ pub trait Service: Clone + Send + Sync + 'static {
 
     /// As [`Handle::is_serving`].
     fn is_serving(&self) -> bool;
+
+    /// As [`Handle::report`]; a service without a status has no use for it.
+    fn report(&self, _section: &'static str, _figures: Value) {}
 }
 
 impl Service for Handle {
@@ -39,5 +42,9 @@ impl Service for Handle {
 
     fn is_serving(&self) -> bool {
         Self::is_serving(self)
+    }
+
+    fn report(&self, section: &'static str, figures: Value) {
+        Self::report(self, section, figures);
     }
 }

@@ -112,6 +112,8 @@ pub struct Shared {
     snapshot: Mutex<Snapshot>,
     counters: Mutex<Counters>,
     facts: Map<String, Value>,
+    /// What transports say about themselves.
+    sections: Mutex<BTreeMap<&'static str, Value>>,
     inference: Mutex<Option<Thread>>,
     /// When the step that runs now began, plus one; zero between steps.
     step_began: AtomicU64,
@@ -131,6 +133,7 @@ impl Shared {
             snapshot: Mutex::default(),
             counters: Mutex::default(),
             facts,
+            sections: Mutex::default(),
             inference: Mutex::new(None),
             step_began: AtomicU64::new(0),
         })
@@ -242,7 +245,15 @@ impl Shared {
                 "kv_held_bytes": snapshot.kv_held_bytes,
             }),
         );
+        for (section, figures) in &*lock(&self.sections) {
+            body.insert((*section).to_owned(), figures.clone());
+        }
         Value::Object(body)
+    }
+
+    /// Adds a section to the status, or replaces it.
+    pub fn report(&self, section: &'static str, figures: Value) {
+        lock(&self.sections).insert(section, figures);
     }
 
     /// Says that a step begins or has ended.

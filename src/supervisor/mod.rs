@@ -5,7 +5,7 @@
 
 mod mqtt;
 
-pub use mqtt::MqttError;
+pub use mqtt::{MqttError, link_options};
 
 use crate::bundle::{Bundle, BundleError, KvUpdate, Task};
 use crate::config::{Origin, Settings, format_bytes};
@@ -45,6 +45,8 @@ pub struct Plan {
     pub tasks: Vec<Task>,
     /// Memory of the whole process, in bytes.
     pub memory_bytes: u64,
+    /// Tasks that must be there, each with the watch that asks for it.
+    pub watched_tasks: Vec<(String, String)>,
 }
 
 /// The most tokens of one step: more would hold up whoever comes next.
@@ -77,6 +79,11 @@ impl From<&Settings> for Plan {
             },
             tasks: settings.tasks.iter().map(|task| task.value.clone()).collect(),
             memory_bytes: settings.memory_bytes.value,
+            watched_tasks: settings
+                .watches
+                .iter()
+                .filter_map(|w| Some((w.value.name.clone(), w.value.task.clone()?)))
+                .collect(),
         }
     }
 }
@@ -114,6 +121,16 @@ pub enum StartError {
         /// What that line needs, in bytes.
         needed: u64,
     },
+    /// A watch asks for what nobody offers.
+    #[error("the watch {watch:?} asks for the task {task:?}; there is {}", known.join(", "))]
+    WatchedTask {
+        /// The watch.
+        watch: String,
+        /// Its task.
+        task: String,
+        /// The tasks of the configuration and of the bundle.
+        known: Vec<String>,
+    },
     /// Neither a model is configured nor is there an embedded one.
     #[error("no model: this build has none embedded; name one with --model or `model = ...`")]
     NoModel,
@@ -145,6 +162,7 @@ pub fn bring_up(plan: &Plan, phase: &dyn Fn(&str)) -> Result<Runtime, StartError
     let bundle = open_bundle(plan)?;
     phase("reading the tokenizer");
     let model = Model::new(&bundle, &plan.tasks)?;
+    check_watches(plan, &model)?;
     let choice = choice::choose(plan.engine)?;
     tracing::info!(engine = choice.kind.name(), reason = %choice.reason, "engine chosen");
     phase(&format!("loading {} with {}", bundle.name, choice.kind.name()));
@@ -160,6 +178,17 @@ pub fn bring_up(plan: &Plan, phase: &dyn Fn(&str)) -> Result<Runtime, StartError
         return Err(StartError::Memory { budget, what, needed });
     }
     Ok(runtime)
+}
+
+fn check_watches(plan: &Plan, model: &Model) -> Result<(), StartError> {
+    let missing = plan.watched_tasks.iter().find(|(_, task)| !model.tasks.contains_key(task));
+    match missing.cloned() {
+        None => Ok(()),
+        Some((watch, task)) => {
+            let known = model.tasks.keys().cloned().collect();
+            Err(StartError::WatchedTask { watch, task, known })
+        }
+    }
 }
 
 /// Refuses before loading what cannot fit: the weights as they are on disk, then the KV slots.

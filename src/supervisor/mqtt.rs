@@ -38,24 +38,9 @@ const REQUEST_HEADROOM_BYTES: usize = 16 << 10;
 /// # Errors
 /// [`MqttError`].
 pub fn parts(settings: &Settings, drain_timeout: Duration) -> Result<Option<Parts>, MqttError> {
-    let Some(broker) = &settings.mqtt.broker.value else { return Ok(None) };
+    let Some((link, warnings)) = link_options(settings)? else { return Ok(None) };
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let mqtt = &settings.mqtt;
-    let credentials = mqtt.credentials(&Environment::current())?;
-    credentials.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    let seats = settings.queue.value + usize::from(settings.sessions.value);
-    let link = LinkOptions {
-        host: broker.host.clone(),
-        port: broker.port,
-        tls: broker.tls.then(|| tls(mqtt)).transpose()?,
-        client_id: mqtt.client_id.value.clone(),
-        username: credentials.username,
-        password: credentials.password.map(Into::into),
-        keep_alive: Duration::from_secs(mqtt.keep_alive_s.value.into()),
-        session_expiry_s: mqtt.session_expiry_s.value,
-        receive_maximum: u16::try_from(seats + SPARE_RECEIVE).unwrap_or(u16::MAX),
-        max_packet_bytes: crate::config::max_packet_bytes(settings.prompt_bytes.value),
-        will: None,
-    };
     let (journal, recovered) = open_journal(settings)?;
     let topics = Topics::new(&mqtt.node.value, &mqtt.groups.value);
     let watches = Watchers::new(settings.watches.iter().map(|w| w.value.clone()).collect());
@@ -77,9 +62,39 @@ pub fn parts(settings: &Settings, drain_timeout: Duration) -> Result<Option<Part
         watches,
         status_every_ms: u64::from(mqtt.status_interval_s.value) * 1000,
         home_assistant: mqtt.home_assistant.value.clone(),
-        seats,
+        seats: seats(settings),
         drain_timeout,
     }))
+}
+
+/// Requests that the runtime holds at most.
+fn seats(settings: &Settings) -> usize {
+    settings.queue.value + usize::from(settings.sessions.value)
+}
+
+/// How the broker is reached, with warnings about the files that say so; none: there is no broker.
+///
+/// # Errors
+/// [`MqttError`]: a file that cannot be read, or is not what it should be.
+pub fn link_options(settings: &Settings) -> Result<Option<(LinkOptions, Vec<String>)>, MqttError> {
+    let mqtt = &settings.mqtt;
+    let Some(broker) = &mqtt.broker.value else { return Ok(None) };
+    let credentials = mqtt.credentials(&Environment::current())?;
+    let receive = seats(settings) + SPARE_RECEIVE;
+    let options = LinkOptions {
+        host: broker.host.clone(),
+        port: broker.port,
+        tls: broker.tls.then(|| tls(mqtt)).transpose()?,
+        client_id: mqtt.client_id.value.clone(),
+        username: credentials.username,
+        password: credentials.password.map(Into::into),
+        keep_alive: Duration::from_secs(mqtt.keep_alive_s.value.into()),
+        session_expiry_s: mqtt.session_expiry_s.value,
+        receive_maximum: u16::try_from(receive).unwrap_or(u16::MAX),
+        max_packet_bytes: crate::config::max_packet_bytes(settings.prompt_bytes.value),
+        will: None,
+    };
+    Ok(Some((options, credentials.warnings)))
 }
 
 fn tls(mqtt: &MqttSettings) -> Result<Tls, TlsError> {

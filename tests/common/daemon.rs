@@ -27,17 +27,17 @@ impl Daemon {
     /// As [`Daemon::start`], of another build.
     pub fn start_program(program: &Path, config: &str, arguments: &[&str]) -> Self {
         let level = std::env::var("SLMD_TEST_LOG").unwrap_or_else(|_| "warn".to_owned());
-        Self::start_logging(program, &level, config, arguments)
+        Self::start_logging(program, config, arguments, &level)
     }
 
-    /// As [`Daemon::start_program`], with that much in its log.
-    pub fn start_logging(program: &Path, level: &str, config: &str, arguments: &[&str]) -> Self {
+    /// As [`Daemon::start_program`], with this level of its log.
+    pub fn start_logging(program: &Path, config: &str, arguments: &[&str], level: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let state = folder.path().join("state").display().to_string();
         let config = format!("state-dir = {state:?}\n{config}");
         std::fs::write(folder.path().join("config.toml"), config).expect("written");
         let arguments: Vec<String> = arguments.iter().map(|&a| a.to_owned()).collect();
-        let child = spawn(program, folder.path(), level, &arguments);
+        let child = spawn(program, folder.path(), &arguments, level);
         let (program, level) = (program.to_owned(), level.to_owned());
         let mut daemon = Self { child, folder, program, arguments, level };
         daemon.wait_until_it_serves();
@@ -56,10 +56,20 @@ impl Daemon {
         self.child.id()
     }
 
+    /// Whether it answers on its socket.
+    pub fn serves(&self) -> bool {
+        Client::connect(self.socket()).is_ok_and(|mut c| c.health().unwrap_or(false))
+    }
+
+    /// How it ended, if it did by itself.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child")
+    }
+
     /// Waits until it answers on its socket.
     pub fn wait_until_it_serves(&mut self) {
         let began = Instant::now();
-        while !Client::connect(self.socket()).is_ok_and(|mut c| c.health().unwrap_or(false)) {
+        while !self.serves() {
             if let Some(status) = self.child.try_wait().expect("a child") {
                 panic!("the daemon ended with {status}: {}", self.stderr());
             }
@@ -93,7 +103,7 @@ impl Daemon {
 
     /// Starts it again over the same state; returns without waiting for it to serve.
     pub fn start_again(&mut self) {
-        self.child = spawn(&self.program, self.folder.path(), &self.level, &self.arguments);
+        self.child = spawn(&self.program, self.folder.path(), &self.arguments, &self.level);
     }
 
     /// Waits for its end.
@@ -107,7 +117,7 @@ impl Daemon {
     }
 }
 
-fn spawn(program: &Path, folder: &Path, level: &str, arguments: &[String]) -> Child {
+fn spawn(program: &Path, folder: &Path, arguments: &[String], level: &str) -> Child {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log"));
     Command::new(program)
         .args(["serve", "--config"])

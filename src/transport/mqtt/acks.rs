@@ -10,9 +10,9 @@ pub enum Until {
     Now,
     /// The journal has committed this record.
     Committed(u64),
-    /// The refusal with this tag is out: it was never journalled, so the broker keeps the request
-    /// until then.
-    Refused(u64),
+    /// The message with this tag is out. It is all that the journal would not send again: a refusal,
+    /// or one more copy of an answer that is out already. So the broker keeps the request until then.
+    Out(u64),
 }
 
 /// The acknowledgements held back; `A` is the link's token for one.
@@ -38,10 +38,20 @@ impl<A> Acks<A> {
         self.committed = self.committed.max(record);
     }
 
-    /// A refusal is out, or never will be.
-    pub fn refused(&mut self, tag: u64) {
+    /// A message is out, or never will be.
+    pub fn out(&mut self, tag: u64) {
+        self.release(Until::Out(tag));
+    }
+
+    /// The broker has the answer of the prompt with this record, which need not be committed for
+    /// its sake any more.
+    pub fn answered(&mut self, record: u64) {
+        self.release(Until::Committed(record));
+    }
+
+    fn release(&mut self, what: Until) {
         for (_, until) in &mut self.held {
-            if *until == Until::Refused(tag) {
+            if *until == what {
                 *until = Until::Now;
             }
         }
@@ -57,7 +67,7 @@ impl<A> Acks<A> {
         let ready = match self.held.front()?.1 {
             Until::Now => true,
             Until::Committed(record) => record <= self.committed,
-            Until::Refused(_) => false,
+            Until::Out(_) => false,
         };
         if ready { self.held.pop_front().map(|(ack, _)| ack) } else { None }
     }
@@ -77,16 +87,16 @@ mod tests {
         acks.hold(Some(1), Until::Committed(5));
         acks.hold(Some(2), Until::Now);
         acks.hold(None, Until::Now);
-        acks.hold(Some(3), Until::Refused(9));
+        acks.hold(Some(3), Until::Out(9));
         acks.hold(Some(4), Until::Committed(6));
         assert_eq!(ready(&mut acks), [0; 0]);
         acks.committed(4);
         assert_eq!(ready(&mut acks), [0; 0]);
         acks.committed(6);
         assert_eq!(ready(&mut acks), [1, 2]);
-        acks.refused(8);
+        acks.out(8);
         assert_eq!(ready(&mut acks), [0; 0]);
-        acks.refused(9);
+        acks.out(9);
         assert_eq!(ready(&mut acks), [3, 4]);
     }
 

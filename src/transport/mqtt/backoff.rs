@@ -26,6 +26,11 @@ pub(super) struct Past {
 }
 
 impl Past {
+    /// The same, known to have ended otherwise.
+    fn uncontested(self) -> Self {
+        Self { contested: false, ..self }
+    }
+
     /// Whether the trouble before it is over.
     pub fn was_good(self) -> bool {
         match (self.contested, self.useful) {
@@ -40,13 +45,18 @@ impl Past {
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     failures: u32,
+    /// The last connection, if it may have been taken over.
+    doubtful: Option<Past>,
 }
 
 impl Backoff {
     /// The wait after a failure: of an attempt (`past` is none) or of a connection. `chance` is
     /// from 0 to 1, and takes off up to a fifth, so that many devices do not come back as one.
     pub fn after(&mut self, past: Option<Past>, chance: f64) -> Duration {
-        if past.is_some_and(Past::was_good) {
+        // An attempt that fails clears up a doubt: not another client was there, the broker was not.
+        let doubtful = std::mem::replace(&mut self.doubtful, past.filter(|p| p.contested));
+        let cleared = doubtful.filter(|_| past.is_none()).map(Past::uncontested);
+        if past.or(cleared).is_some_and(Past::was_good) {
             self.failures = 0;
         }
         let wait = FLOOR.saturating_mul(1 << self.failures.min(16)).min(CEILING);
@@ -97,8 +107,21 @@ mod tests {
     #[test]
     fn a_good_connection_starts_it_anew() {
         for good in [past(30, false, false), past(5, true, false), past(300, true, true)] {
-            let mut backoff = Backoff { failures: 9 };
+            let mut backoff = Backoff { failures: 9, doubtful: None };
             assert_eq!(backoff.after(good, 0.0), FLOOR, "{good:?}");
         }
+    }
+
+    #[test]
+    fn a_broker_that_died_without_a_word_is_no_other_client() {
+        // It hung up on a good connection, and then nobody was there.
+        let mut backoff = Backoff { failures: 9, doubtful: None };
+        assert_eq!(backoff.after(past(60, true, true), 0.0), CEILING, "perhaps another client");
+        assert_eq!(backoff.after(None, 0.0), FLOOR, "it was the broker");
+        assert_eq!(backoff.after(None, 0.0), 2 * FLOOR, "which is still away");
+        // One that was not good clears nothing up.
+        backoff.failures = 9;
+        assert_eq!(backoff.after(past(1, true, true), 0.0), CEILING);
+        assert_eq!(backoff.after(None, 0.0), CEILING);
     }
 }

@@ -84,8 +84,8 @@ pub struct Counters {
     pub lost_deltas: u64,
 }
 
-/// Messages that wait to be published; what is refused beyond it is refused in silence.
-const MAX_OUTGOING: usize = 8192;
+/// Refusals that wait to be published; what is refused beyond them is refused in silence.
+const MAX_REFUSALS: usize = 4096;
 /// Deltas that wait for the link.
 const MAX_DELTAS: usize = 256;
 /// The flags of a stored answer.
@@ -175,9 +175,14 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
                 continue;
             };
             self.bytes += entry.bytes;
-            self.by_key.extend(entry.key.map(|key| (key, id)));
+            // Who was refused for the time being may ask again.
+            let key = entry.key.filter(|_| !entry.is_passing());
+            self.by_key.extend(key.map(|key| (key, id)));
             self.entries.insert(id, entry);
             match ask {
+                None if self.entries[&id].bytes == 0 => {
+                    self.fail(id, ErrorCode::Internal, "the answer was damaged on the disk");
+                }
                 None => {}
                 Some(_) if starts >= MAX_STARTS => {
                     let message = "slmd went down twice while it answered this prompt, and does \
@@ -197,16 +202,27 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
             (true, _) => None,
             (false, body) => Some(stored::read_body(body.as_deref()?)?),
         };
+        let answer = match stored.answered.then(|| self.log.read_answer(stored.id)) {
+            Some(Ok(answer)) => answer.filter(|a| !a.is_empty()),
+            Some(Err(error)) if error.kind() == io::ErrorKind::InvalidData => None,
+            // What cannot be read now is looked for again when it is to be sent.
+            Some(Err(_)) => Some(vec![0]),
+            None => None,
+        };
         let state = match &ask {
             Some(ask) => State::Waiting(Box::new(ask.clone())),
             None => State::Answered(Answered {
                 record: 0,
                 payload: None,
-                copies: 0,
+                queued: None,
+                is_out: false,
                 delivered: stored.delivered,
-                is_passing: false,
+                is_refused: false,
+                is_passing: answer.as_ref().is_some_and(|a| a[0] & PASSING != 0),
             }),
         };
+        let body_bytes = stored.body.as_ref().map(Vec::len);
+        let bytes = body_bytes.or(answer.map(|a| a.len())).map(|n| n + stored.head.len());
         let entry = Entry {
             key: stored::key(&address),
             address,
@@ -214,9 +230,10 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
             due_ms: head.due_ms,
             max_priority: head.priority(),
             accepted: 0,
-            since_unix_s: stored.written_at,
+            since_ms: now.began(&head, &self.policy.boot),
             account: None,
-            bytes: stored.head.len() + stored.body.map_or(0, |b| b.len()),
+            // Zero: the answer cannot be read.
+            bytes: bytes.unwrap_or(0),
             is_suspect: ask.is_some() && stored.starts > 0,
             has_begun: false,
             state,
@@ -229,16 +246,22 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
     pub fn connected(&mut self, window: u16) {
         self.is_connected = true;
         self.outgoing.connect(window);
-        let unconfirmed: Vec<EntryId> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| match &entry.state {
-                State::Answered(a) => a.delivered.is_none() && self.may_go(a.record),
-                _ => false,
-            })
-            .map(|(id, _)| *id)
-            .collect();
-        unconfirmed.into_iter().for_each(|id| self.send(id));
+        let unconfirmed = |entry: &Entry| match &entry.state {
+            State::Answered(a) if a.delivered.is_none() => Some((a.record, self.may_go(a))),
+            _ => None,
+        };
+        let found = self.entries.iter().filter_map(|(id, entry)| Some((*id, unconfirmed(entry)?)));
+        let mut wait = Vec::new();
+        for (id, (record, goes)) in found.collect::<Vec<_>>() {
+            if goes {
+                self.send(id);
+            } else {
+                wait.push((record, id));
+            }
+        }
+        // A stall may have taken some from the line while nobody could hear them.
+        wait.sort_unstable();
+        self.uncommitted = wait.into_iter().map(|(_, id)| id).collect();
     }
 
     /// The connection is gone.
@@ -251,7 +274,7 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
         let committed = self.committed;
         for entry in self.entries.values_mut() {
             if let State::Answered(answered) = &mut entry.state {
-                answered.copies = 0;
+                answered.queued = None;
                 // The journal has it; memory is for what moves.
                 if answered.record <= committed {
                     answered.payload = None;
@@ -306,14 +329,13 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
     fn repeat(&mut self, id: EntryId) -> Until {
         self.counters.repeated += 1;
         let Some(entry) = self.entries.get(&id) else { return Until::Now };
-        let accepted = entry.accepted;
-        if let State::Answered(answered) = &entry.state
-            && self.may_go(answered.record)
-        {
-            self.send(id);
+        let accepted = Until::Committed(entry.accepted);
+        match &entry.state {
+            State::Answered(answered) if self.may_go(answered) => {
+                self.send(id).map_or(accepted, Until::Out)
+            }
+            _ => accepted,
         }
-        // While the journal stalls nothing is committed; the entry is in memory.
-        if self.stalled.is_some() { Until::Now } else { Until::Committed(accepted) }
     }
 
     /// Says no. The tag's fate releases the acknowledgement.
@@ -321,12 +343,12 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
         self.counters.refused += 1;
         tracing::info!(code = reason.code(), message = reason.message, "refused");
         let reply = Reply::Error { id: address.id.clone(), reason };
-        if self.outgoing.len() >= MAX_OUTGOING {
+        if self.outgoing.refusals() >= MAX_REFUSALS {
             // Only QoS 0 gets here; the window of the others is smaller.
             return Until::Now;
         }
         let parcel = Parcel::Refusal(response(address, payload(&reply)));
-        Until::Refused(self.outgoing.push(parcel))
+        Until::Out(self.outgoing.push(parcel))
     }
 
     /// Accepts a request; gives the journal's record of it.
@@ -349,7 +371,7 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
             due_ms: due.map(|due| u64::try_from(due.as_millis()).unwrap_or(u64::MAX)),
             max_priority: max_priority.unwrap_or(crate::core::request::Priority::Urgent),
             accepted: 0,
-            since_unix_s: now.unix_ms / 1000,
+            since_ms: i64::try_from(now.boot_ms).unwrap_or(i64::MAX),
             account,
             bytes: 0,
             is_suspect: false,
@@ -411,12 +433,20 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
         }
     }
 
-    /// Forgets the oldest answers that are out until the journal has room.
+    /// Forgets the oldest answers until the journal has room: those that are out, then those that
+    /// the broker refuses, or who asks for them where slmd must not publish would fill it for good.
     fn make_room(&mut self) -> bool {
         while self.entries.len() >= self.policy.max_entries || self.bytes >= self.policy.max_bytes {
-            let oldest = self.entries.iter().find(|(_, e)| e.is_final()).map(|(id, _)| *id);
-            let Some(oldest) = oldest else { return false };
-            self.forget(oldest);
+            let oldest = |those: fn(&Entry) -> bool| {
+                self.entries.iter().find(|(_, entry)| those(entry)).map(|(id, _)| *id)
+            };
+            let Some(id) = oldest(Entry::is_final).or_else(|| oldest(Entry::is_refused)) else {
+                return false;
+            };
+            if !self.entries[&id].is_final() {
+                tracing::warn!(entry = id.0, "an answer that the broker refuses makes room");
+            }
+            self.forget(id);
         }
         true
     }
@@ -559,32 +589,42 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
         entry.bytes += stored.len();
         self.bytes += stored.len();
         let payload = Some(payload);
-        entry.state =
-            State::Answered(Answered { record, payload, copies: 0, delivered: None, is_passing });
+        entry.state = State::Answered(Answered {
+            record,
+            payload,
+            queued: None,
+            is_out: false,
+            delivered: None,
+            is_refused: false,
+            is_passing,
+        });
         // Who asks again shall get another chance.
         if is_passing && let Some(key) = entry.key {
             self.by_key.remove(&key);
         }
         match self.stalled {
-            Some(_) => self.send(id),
+            Some(_) => {
+                self.send(id);
+            }
             None => self.uncommitted.push_back(id),
         }
     }
 
-    /// Whether an answer with this record may go out. While the journal stalls the deadline counts
-    /// for more than the danger of a second answer after a crash.
-    fn may_go(&self, record: u64) -> bool {
-        record <= self.committed || self.stalled.is_some()
+    /// Whether an answer may go out. While the journal stalls the deadline counts for more than the
+    /// danger of a second answer after a crash.
+    fn may_go(&self, answered: &Answered) -> bool {
+        answered.record <= self.committed || answered.is_out || self.stalled.is_some()
     }
 
-    fn send(&mut self, id: EntryId) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        let State::Answered(answered) = &mut entry.state else { return };
-        // One under way and one that waits serve any number of repeated requests.
-        if self.is_connected && answered.copies < 2 {
-            answered.copies += 1;
-            self.outgoing.push(Parcel::Answer(id));
+    /// Gives the tag of a copy of the answer that the link is still to take; none: there is no
+    /// connection.
+    fn send(&mut self, id: EntryId) -> Option<u64> {
+        let entry = self.entries.get_mut(&id)?;
+        let State::Answered(answered) = &mut entry.state else { return None };
+        if self.is_connected && answered.queued.is_none() {
+            answered.queued = Some(self.outgoing.push(Parcel::Answer(id)));
         }
+        answered.queued
     }
 
     /// The journal has committed all records up to `record`, or stalls.
@@ -594,7 +634,7 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
         self.stalled = stalled.map(str::to_owned);
         while let Some(&id) = self.uncommitted.front() {
             let goes = match self.entries.get(&id).map(|entry| &entry.state) {
-                Some(State::Answered(answered)) => self.may_go(answered.record),
+                Some(State::Answered(answered)) => self.may_go(answered),
                 _ => true,
             };
             if !goes {
@@ -608,28 +648,29 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
     /// The fate of a message: the reason code of its PUBACK.
     pub fn published(&mut self, tag: u64, reason: u8) {
         let was_shrunk = self.shrunk.remove(&tag);
+        self.acks.out(tag);
         match self.outgoing.done(tag) {
             Some(Parcel::Answer(id)) => self.answer_is_out(id, reason, was_shrunk),
-            Some(Parcel::Refusal(_)) => self.acks.refused(tag),
             Some(Parcel::Notice(message, _)) if reason >= FAILURE => {
                 tracing::warn!(topic = message.topic, reason, "the broker refused a message");
             }
-            Some(Parcel::Notice(..)) | None => {}
+            Some(Parcel::Refusal(_) | Parcel::Notice(..)) | None => {}
         }
     }
 
     fn answer_is_out(&mut self, id: EntryId, reason: u8, was_shrunk: bool) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
+        self.acks.answered(entry.accepted);
         let topic = entry.address.reply_topic.clone();
         let State::Answered(answered) = &mut entry.state else { return };
-        answered.copies = answered.copies.saturating_sub(1);
-        if reason >= FAILURE && !was_shrunk {
+        answered.is_refused = reason >= FAILURE && !was_shrunk;
+        if answered.is_refused {
             tracing::warn!(?topic, reason, "the broker refused an answer; it is kept");
             return;
         }
         answered.payload = None;
         let reason = if was_shrunk { TOO_LARGE } else { reason };
-        let is_passing = answered.is_passing;
+        let is_over = answered.is_passing;
         if answered.delivered != Some(reason) {
             answered.delivered = Some(reason);
             self.log.append(Record::Delivered { id, reason });
@@ -638,7 +679,7 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
             NO_SUBSCRIBERS => self.counters.unheard += 1,
             _ => self.counters.delivered += 1,
         }
-        if is_passing {
+        if is_over {
             self.forget(id);
         }
     }
@@ -652,7 +693,11 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
             self.published(tag, TOO_LARGE);
             return None;
         };
-        let address = &self.entries[id].address;
+        let Some(entry) = self.entries.get(id) else {
+            self.published(tag, TOO_LARGE);
+            return None;
+        };
+        let address = &entry.address;
         let message =
             format!("the answer's message has {bytes} bytes, and the broker takes at most {most}");
         let reply = Reply::refuse(address.id.clone(), ErrorCode::TooLarge, message);
@@ -685,7 +730,10 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
             };
             match message {
                 Some(message) => return Some((tag, message)),
-                None => drop(self.outgoing.done(tag)),
+                None => {
+                    self.outgoing.done(tag);
+                    self.acks.out(tag);
+                }
             }
         }
         self.deltas.pop_front().map(|message| (0, message))
@@ -694,16 +742,16 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
     fn message(&mut self, id: EntryId) -> Option<Message> {
         let entry = self.entries.get_mut(&id)?;
         let State::Answered(answered) = &mut entry.state else { return None };
+        answered.queued = None;
+        answered.is_out |= answered.record > self.committed;
         if let Some(payload) = &answered.payload {
             return Some(response(&entry.address, payload.clone()));
         }
         match self.log.read_answer(id) {
             Ok(Some(stored)) if !stored.is_empty() => {
-                answered.is_passing |= stored[0] & PASSING != 0;
                 Some(response(&entry.address, Bytes::from(stored).slice(1..)))
             }
             other => {
-                answered.copies = answered.copies.saturating_sub(1);
                 tracing::error!(entry = id.0, ?other, "an answer cannot be read from the journal");
                 None
             }
@@ -713,8 +761,9 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
     /// What time brings: seats for what waits, and the end of what is old.
     pub fn tick(&mut self, now: Now) {
         self.start_waiting(now);
-        let oldest = (now.unix_ms / 1000).saturating_sub(self.policy.max_age_s);
-        let old = |e: &Entry| e.since_unix_s < oldest && matches!(e.state, State::Answered(_));
+        let age_ms = i64::try_from(self.policy.max_age_s.saturating_mul(1000)).unwrap_or(i64::MAX);
+        let oldest = i64::try_from(now.boot_ms).unwrap_or(i64::MAX).saturating_sub(age_ms);
+        let old = |e: &Entry| e.since_ms < oldest && e.is_idle();
         let old: Vec<EntryId> =
             self.entries.iter().filter(|(_, e)| old(e)).map(|(id, _)| *id).collect();
         for id in old {
@@ -749,6 +798,11 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
     /// How many prompts and answers are kept, and how many of them wait for their inference.
     pub fn load(&self) -> (usize, usize) {
         (self.entries.len(), self.waiting.len())
+    }
+
+    /// Notices dropped while the broker was away.
+    pub const fn dropped(&self) -> u64 {
+        self.outgoing.dropped()
     }
 
     /// Why the journal cannot be written, if it cannot.

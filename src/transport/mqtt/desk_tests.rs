@@ -280,11 +280,12 @@ fn a_known_key_is_never_computed_again() {
     for _ in 0..50 {
         let ack = bench.receive(NOW, &request("c1"));
         let actions = bench.actions();
-        assert_eq!(acked(&actions), [ack]);
+        assert_eq!(acked(&actions), [0; 0], "the broker keeps it until its copy is out");
         let again = published(&actions);
         assert_eq!(again.len(), 1);
         assert_eq!((&again[0].1, &again[0].2), (&first[0].1, &first[0].2));
         bench.desk.published(again[0].0, 0);
+        assert_eq!(acked(&bench.actions()), [ack]);
     }
     assert_eq!(bench.submitted(), 1);
 }
@@ -601,6 +602,88 @@ fn a_journal_that_stalls_takes_nothing_and_holds_nothing_up() {
 }
 
 #[test]
+fn a_copy_that_cannot_be_read_holds_nothing_up() {
+    let mut bench = Bench::new();
+    bench.receive(NOW, &request("c1"));
+    bench.reply(1, answer("one"));
+    bench.commit();
+    let out = published(&bench.actions());
+    bench.desk.published(out[0].0, 0);
+    bench.desk.log.answers.clear();
+    let ack = bench.receive(NOW, &request("c1"));
+    assert_eq!(published(&bench.actions()), []);
+    assert_eq!(acked(&bench.actions()), [ack]);
+    assert!(bench.desk.outgoing.is_empty());
+}
+
+#[test]
+fn an_answer_forgotten_on_its_way_may_be_too_large() {
+    let mut bench = Bench::new();
+    bench.receive(NOW, &request("c1"));
+    bench.reply(1, answer("one"));
+    bench.commit();
+    let out = published(&bench.actions());
+    bench.desk.tick(at(3_602_000));
+    assert_eq!(bench.desk.load().0, 0);
+    assert_eq!(bench.desk.too_large(out[0].0, 5000, 1000), None);
+    assert!(bench.desk.outgoing.is_empty());
+}
+
+#[test]
+fn answers_that_the_broker_refuses_do_not_fill_the_journal_for_good() {
+    let mut bench = Bench::new();
+    for (n, correlation) in ["c1", "c2", "c3", "c4"].into_iter().enumerate() {
+        bench.receive(NOW, &request(correlation));
+        bench.reply(n as u64 + 1, answer("one"));
+    }
+    bench.commit();
+    for (tag, ..) in published(&bench.actions()) {
+        bench.desk.published(tag, 0x87);
+    }
+    assert_eq!(bench.desk.load().0, 4, "kept for the next connection");
+    bench.receive(NOW, &request("c5"));
+    assert_eq!((bench.submitted(), bench.desk.load().0), (5, 4));
+    assert!(bench.records().contains(&"forgotten 1"));
+}
+
+#[test]
+fn answers_that_wait_do_not_silence_refusals() {
+    let mut bench = Bench::new();
+    for id in 1_000..10_000 {
+        bench.desk.outgoing.push(Parcel::Answer(EntryId(id)));
+    }
+    let malformed = Message { payload: Bytes::from_static(b"{"), ..request("c1") };
+    let ack = bench.receive(NOW, &malformed);
+    let mut actions = bench.actions();
+    let refused = published(&actions);
+    assert_eq!(refused[0].2["error"]["code"], "bad_request");
+    assert_eq!(acked(&actions), [0; 0]);
+    bench.desk.published(refused[0].0, 0);
+    actions = bench.actions();
+    assert_eq!(acked(&actions), [ack]);
+}
+
+#[test]
+fn answers_of_an_earlier_run_count_with_all_their_bytes() {
+    let mut bench = Bench::new();
+    bench.receive(NOW, &request("c1"));
+    bench.reply(1, answer(&"long ".repeat(100)));
+    let before = bench.desk.bytes;
+    assert!(before > 500);
+    let bench = bench.restarted(NOW, |_| {});
+    assert_eq!(bench.desk.bytes, before);
+}
+
+#[test]
+fn a_wall_clock_that_is_set_makes_nothing_old() {
+    let mut bench = Bench::new();
+    bench.receive(NOW, &request("c1"));
+    bench.reply(1, answer("one"));
+    bench.desk.tick(Now { unix_ms: 1_700_000_000_000, ..at(1_000) });
+    assert_eq!(bench.desk.load().0, 1);
+}
+
+#[test]
 fn old_answers_are_forgotten() {
     let mut bench = Bench::new();
     bench.receive(NOW, &request("c1"));
@@ -630,4 +713,17 @@ fn prompts_of_an_earlier_run_wait_for_seats() {
     bench.runtime.0.lock().expect("no panic").seats = Some(1);
     bench.reply(1, answer("one"));
     assert_eq!((bench.submitted(), bench.desk.load()), (2, (3, 0)));
+}
+
+#[test]
+fn an_answer_that_the_disk_has_damaged_is_said_to_be() {
+    let mut bench = Bench::new();
+    bench.receive(NOW, &request("c1"));
+    bench.reply(1, answer("one"));
+    let mut bench = bench.restarted(NOW, |next| next.desk.log.answers.clear());
+    bench.desk.connected(16);
+    bench.commit();
+    let out = published(&bench.actions());
+    assert_eq!(out[0].2["error"]["code"], "internal");
+    assert_eq!(bench.submitted(), 0, "the prompt's body is gone");
 }

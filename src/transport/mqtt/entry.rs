@@ -25,8 +25,9 @@ pub struct Entry {
     pub max_priority: Priority,
     /// The journal's record of its arrival; zero for what was recovered.
     pub accepted: u64,
-    /// In seconds since 1970, for its age.
-    pub since_unix_s: u64,
+    /// For its age: on this boot's clock, in milliseconds, so that a wall clock that is set late
+    /// makes nothing old.
+    pub since_ms: i64,
     /// The quota that its tokens are taken from.
     pub account: Option<AccountId>,
     /// What it takes in the journal.
@@ -57,10 +58,14 @@ pub struct Answered {
     pub record: u64,
     /// Until it is out; afterwards the journal alone has it.
     pub payload: Option<Bytes>,
-    /// Parcels that wait or are under way.
-    pub copies: u8,
+    /// The tag of a copy that the link has not taken yet; it serves all who ask meanwhile.
+    pub queued: Option<u64>,
+    /// The link took it before it was committed, while the journal stalled.
+    pub is_out: bool,
     /// The reason code of the broker's PUBACK.
     pub delivered: Option<u8>,
+    /// The broker did not take it; it is tried again on the next connection.
+    pub is_refused: bool,
     /// A refusal that may turn out otherwise the next time: forgotten once it is out.
     pub is_passing: bool,
 }
@@ -88,9 +93,24 @@ impl Entry {
         }
     }
 
-    /// Whether it has its answer, and the answer has reached the broker.
+    /// Whether it has its answer, the answer has reached the broker, and nobody waits for a copy.
     pub const fn is_final(&self) -> bool {
-        matches!(&self.state, State::Answered(answered) if answered.delivered.is_some())
+        matches!(&self.state, State::Answered(a) if a.delivered.is_some() && a.queued.is_none())
+    }
+
+    /// Whether it has its answer, and nobody waits for a copy of it.
+    pub const fn is_idle(&self) -> bool {
+        matches!(&self.state, State::Answered(a) if a.queued.is_none())
+    }
+
+    /// Whether its answer is a refusal that may turn out otherwise the next time.
+    pub const fn is_passing(&self) -> bool {
+        matches!(&self.state, State::Answered(a) if a.is_passing)
+    }
+
+    /// Whether the broker refuses its answer.
+    pub const fn is_refused(&self) -> bool {
+        matches!(&self.state, State::Answered(a) if a.is_refused && a.queued.is_none())
     }
 
     /// Whether a cancel of `id` means this one.

@@ -46,6 +46,8 @@ const FILTERS_NOTE: u8 = 1;
 const RETRY: Duration = Duration::from_millis(50);
 /// What is too old is looked for so often.
 const SWEEP: Duration = Duration::from_secs(30);
+/// How long the broker may take to confirm that we get no more prompts.
+const LEAVE_LIMIT: Duration = Duration::from_secs(2);
 /// Deltas that wait to be looked at, of all requests together.
 const DELTAS: usize = 256;
 
@@ -76,7 +78,7 @@ pub async fn serve<S: Service>(
     let mut drained_by = None;
     loop {
         front.pump();
-        if drained_by.is_some_and(|by| Instant::now() >= by || front.desk.is_settled()) {
+        if drained_by.is_some_and(|by| Instant::now() >= by || front.is_settled()) {
             break;
         }
         let wakeup = front.wakeup().min(drained_by.unwrap_or_else(far_away));
@@ -121,6 +123,10 @@ struct Front<S> {
     /// What the link had no room for.
     held: Option<(u64, Message)>,
     is_connected: bool,
+    is_draining: bool,
+    /// Until then the broker may confirm that it sends no more prompts. What it sends before that
+    /// is refused; it would be left behind in our session if we did not listen.
+    leaving_until: Option<Instant>,
     swept: Instant,
 }
 
@@ -153,6 +159,8 @@ impl<S: Service> Front<S> {
             home_assistant: parts.home_assistant,
             held: None,
             is_connected: false,
+            is_draining: false,
+            leaving_until: None,
             swept: Instant::now(),
         }
     }
@@ -201,10 +209,12 @@ impl<S: Service> Front<S> {
 
     fn on_link(&mut self, event: LinkEvent) {
         match event {
-            LinkEvent::Connected { session_present, broker, attempts, .. } => {
-                tracing::info!(session_present, attempts, "connected to the broker");
-                self.subscribe(session_present);
+            LinkEvent::Connected { session_present, broker, .. } => {
                 self.is_connected = true;
+                match self.is_draining {
+                    true => self.leave(),
+                    false => self.subscribe(session_present),
+                }
                 self.presence.forget();
                 self.desk.connected(broker.receive_maximum);
                 self.discover();
@@ -220,10 +230,16 @@ impl<S: Service> Front<S> {
                     tracing::error!(filter, reason, "the broker refused a subscription");
                 }
             }
-            LinkEvent::Unsubscribed { .. } | LinkEvent::Room => {}
+            LinkEvent::Unsubscribed { filters } => {
+                if filters.iter().any(|(filter, _)| self.request_filters.contains(filter)) {
+                    self.leaving_until = None;
+                }
+            }
+            LinkEvent::Room => {}
             LinkEvent::Lost { was_connected, .. } => {
                 if was_connected {
                     self.is_connected = false;
+                    self.leaving_until = None;
                     self.held = None;
                     self.desk.lost();
                 }
@@ -272,38 +288,47 @@ impl<S: Service> Front<S> {
         }
     }
 
+    /// Tells the broker, and those who ask on the socket.
     fn tell_status(&mut self, now: Now) {
-        if !self.is_connected || now.boot_ms < self.presence.next_ms(now) {
+        if now.boot_ms < self.presence.next_ms(now) {
             return;
         }
-        let (runtime, front) = (self.service.status(), self.figures());
-        if let Some(message) = self.presence.online(now, &runtime, front) {
+        let front = self.figures();
+        for (section, figures) in &front {
+            self.service.report(section, figures.clone());
+        }
+        if !self.is_connected {
+            return self.presence.looked(now);
+        }
+        let runtime = self.service.status();
+        if let Some(message) = self.presence.online(now, &runtime) {
             self.desk.notify(message, Offline::Newest);
         }
     }
 
     /// What the status says of MQTT itself.
-    fn figures(&self) -> Value {
+    fn figures(&self) -> [(&'static str, Value); 3] {
         let counters = self.desk.counters();
         let (entries, waiting) = self.desk.load();
         let journal = self.desk.log().figures();
-        json!({
-            "mqtt": {
+        let link = self.link.figures();
+        let mqtt = json!({
+                "connected": self.is_connected, "connections": link.connections,
+                "attempts": link.attempts, "last_error": link.last_error,
                 "accepted": counters.accepted, "refused": counters.refused,
                 "repeated": counters.repeated, "ignored": counters.ignored,
                 "delivered": counters.delivered, "unheard": counters.unheard,
-                "lost_deltas": counters.lost_deltas, "connections": self.link.figures().connections,
-            },
-            "journal": {
+                "lost_deltas": counters.lost_deltas, "dropped_alerts": self.desk.dropped(),
+        });
+        let journal = json!({
                 "entries": entries, "waiting": waiting, "stalled": self.desk.stalled(),
                 "file_bytes": journal.file_bytes,
                 "bytes_written": journal.written_bytes_total,
                 "bytes_written_today": journal.written_bytes_today,
                 "page_bytes_written": journal.page_bytes_total,
-                "bytes_per_prompt": journal.written_bytes_total.checked_div(journal.prompts),
-            },
-            "watches": self.watches.status(),
-        })
+                "bytes_per_prompt": journal.page_bytes_total.checked_div(journal.prompts),
+        });
+        [("mqtt", mqtt), ("journal", journal), ("watches", self.watches.status())]
     }
 
     fn on_reply(&mut self, event: &Event) {
@@ -326,6 +351,7 @@ impl<S: Service> Front<S> {
     fn on_time(&mut self) {
         let now = Now::read();
         self.watches.tick(now);
+        self.leaving_until = self.leaving_until.filter(|&until| Instant::now() < until);
         if self.desk.is_waiting() || self.swept.elapsed() >= SWEEP {
             self.desk.tick(now);
             self.swept = Instant::now();
@@ -335,19 +361,34 @@ impl<S: Service> Front<S> {
     fn wakeup(&self) -> Instant {
         let (now, at) = (Now::read(), Instant::now());
         let after = |ms: u64| at + Duration::from_millis(ms.saturating_sub(now.boot_ms));
-        let status = self.is_connected.then(|| after(self.presence.next_ms(now)));
+        let status = Some(after(self.presence.next_ms(now)));
         let waiting = self.desk.is_waiting().then(|| at + RETRY);
         let watches = self.watches.next_wakeup().map(after);
         let sweep = self.swept + SWEEP;
-        [status, waiting, watches].into_iter().flatten().fold(sweep, Instant::min)
+        [status, waiting, watches, self.leaving_until]
+            .into_iter()
+            .flatten()
+            .fold(sweep, Instant::min)
     }
 
     /// Nothing new from now on: whoever shares our work shall get it.
     fn drain(&mut self) {
         self.desk.drain();
+        self.is_draining = true;
         if self.is_connected {
-            warn(self.link.unsubscribe(&self.request_filters));
+            self.leave();
         }
+    }
+
+    fn leave(&mut self) {
+        let asked = self.link.unsubscribe(&self.request_filters);
+        self.leaving_until = asked.is_ok().then(|| Instant::now() + LEAVE_LIMIT);
+        warn(asked);
+    }
+
+    /// Whether everything that can be said has been said, and nothing more is to come.
+    fn is_settled(&self) -> bool {
+        self.leaving_until.is_none() && self.desk.is_settled()
     }
 
     async fn end(self) -> io::Result<()> {

@@ -10,6 +10,9 @@ pub fn boot_id() -> String {
     id.trim().to_owned()
 }
 
+/// A wall clock that says less (2020) has not been set.
+const A_SET_CLOCK_MS: u64 = 1_577_836_800_000;
+
 /// A moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Now {
@@ -27,6 +30,16 @@ impl Now {
             u64::try_from(time.tv_sec() * 1000 + time.tv_nsec() / 1_000_000).unwrap_or(0)
         };
         Self { boot_ms: ms(ClockId::CLOCK_BOOTTIME), unix_ms: ms(ClockId::CLOCK_REALTIME) }
+    }
+
+    /// As [`Now::translate`], for the age of what is kept: where nobody knows, it is as old as this
+    /// run of the daemon.
+    pub fn began(&self, head: &Head, boot: &str) -> i64 {
+        let ours = i64::try_from(self.boot_ms).unwrap_or(i64::MAX);
+        match head.boot == boot || head.arrived_unix_ms >= A_SET_CLOCK_MS {
+            true => self.translate(head, boot).unwrap_or(ours),
+            false => ours,
+        }
     }
 
     /// When a stored prompt arrived, on this boot's clock, in milliseconds; negative before it.
@@ -57,5 +70,21 @@ mod tests {
         assert_eq!(now.translate(&head, "two"), Some(7_000 - 30_000), "by the wall clock");
         let back = Now { unix_ms: 999_999, ..now };
         assert_eq!(back.translate(&head, "two"), None, "a clock that was set back says nothing");
+    }
+
+    #[test]
+    fn a_clock_that_was_not_set_makes_nothing_old() {
+        let set_ms = 1_700_000_000_000;
+        let now = Now { boot_ms: 7_000, unix_ms: set_ms + 30_000 };
+        let head = |arrived_unix_ms| Head {
+            boot: "one".into(),
+            arrived_ms: 5_000,
+            arrived_unix_ms,
+            ..Head::default()
+        };
+        assert_eq!(now.began(&head(5_000), "one"), 5_000, "the same boot");
+        assert_eq!(now.began(&head(5_000), "two"), 7_000, "1970 is no time");
+        assert_eq!(now.began(&head(set_ms), "two"), 7_000 - 30_000);
+        assert_eq!(now.began(&head(set_ms + 90_000), "two"), 7_000, "nor is the future");
     }
 }

@@ -128,9 +128,9 @@ impl Outgoing {
         self.waiting.is_empty() && self.in_flight.is_empty()
     }
 
-    /// Parcels that wait, to be sent or for a PUBACK.
-    pub fn len(&self) -> usize {
-        self.waiting.len() + self.in_flight.len()
+    /// Refusals that wait to be sent.
+    pub fn refusals(&self) -> usize {
+        self.waiting.iter().filter(|(_, parcel)| matches!(parcel, Parcel::Refusal(_))).count()
     }
 
     /// Notices dropped because there were too many or they were too old.

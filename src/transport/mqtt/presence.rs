@@ -20,6 +20,7 @@ pub struct Presence {
     told: Option<Told>,
     looked_ms: u64,
     is_touched: bool,
+    is_due: bool,
 }
 
 #[derive(Debug)]
@@ -33,7 +34,7 @@ struct Told {
 impl Presence {
     /// A status every `every_ms` milliseconds, and when something changes.
     pub const fn new(topics: Topics, boot: String, every_ms: u64) -> Self {
-        Self { topics, boot, every_ms, told: None, looked_ms: 0, is_touched: false }
+        Self { topics, boot, every_ms, told: None, looked_ms: 0, is_touched: false, is_due: true }
     }
 
     /// Sent by the broker when slmd vanishes.
@@ -49,6 +50,7 @@ impl Presence {
     /// The next status is due at once: the broker may have sent the will.
     pub fn forget(&mut self) {
         self.told = None;
+        self.is_due = true;
     }
 
     /// Something happened that may be worth telling.
@@ -59,13 +61,20 @@ impl Presence {
     /// When to ask for the status again, in milliseconds of the boot's clock.
     pub fn next_ms(&self, now: Now) -> u64 {
         let rest = if self.is_touched { CHANGE_MS } else { LOOK_MS };
-        self.told.as_ref().map_or(now.boot_ms, |_| self.looked_ms + rest.min(self.every_ms))
+        let next_ms = self.looked_ms + rest.min(self.every_ms);
+        if self.is_due { now.boot_ms } else { next_ms }
     }
 
-    /// The status, if it is due. `runtime` is what `slmd status` shows, `front` what MQTT adds.
-    pub fn online(&mut self, now: Now, runtime: &Value, front: Value) -> Option<Message> {
+    /// Nobody is there to be told.
+    pub const fn looked(&mut self, now: Now) {
         self.looked_ms = now.boot_ms;
         self.is_touched = false;
+        self.is_due = false;
+    }
+
+    /// The status, if it is due; `runtime` is what `slmd status` shows.
+    pub fn online(&mut self, now: Now, runtime: &Value) -> Option<Message> {
+        self.looked(now);
         let state = match runtime["state"].as_str() {
             Some("serving") | None => "online",
             Some(other) => other,
@@ -81,7 +90,7 @@ impl Presence {
         let engine = json!({
             "name": runtime["engine"]["name"], "version": runtime["engine"]["version"],
         });
-        let essence = json!([state, queue, model, engine, front["journal"]["stalled"]]);
+        let essence = json!([state, queue, model, engine, runtime["journal"]["stalled"]]);
         let tokens = runtime["tokens"]["completion"].as_u64().unwrap_or(0);
         let tokens_per_s = match &self.told {
             None => 0.0,
@@ -97,7 +106,7 @@ impl Presence {
             }
         };
         self.told = Some(Told { at_ms: now.boot_ms, essence, tokens });
-        let mut status = json!({
+        let status = json!({
             "state": state,
             "boot_id": self.boot,
             "version": runtime["version"],
@@ -110,10 +119,10 @@ impl Presence {
             "temperature_c": runtime["temperature_c"],
             "answered": runtime["requests"]["answered"],
             "errors": runtime["requests"]["errors"],
+            "mqtt": runtime["mqtt"],
+            "journal": runtime["journal"],
+            "watches": runtime["watches"],
         });
-        if let (Some(status), Value::Object(front)) = (status.as_object_mut(), front) {
-            status.extend(front);
-        }
         Some(self.retained(&status))
     }
 
@@ -212,9 +221,7 @@ mod tests {
     #[test]
     fn it_is_told_at_once_then_on_change_then_slowly() {
         let mut presence = presence();
-        let mut told = |ms, waiting, tokens| {
-            presence.online(at(ms), &runtime(waiting, tokens), json!({ "journal": {} }))
-        };
+        let mut told = |ms, waiting, tokens| presence.online(at(ms), &runtime(waiting, tokens));
         let first = body(&told(1_000, 0, 0).expect("the first"));
         assert_eq!(first["state"], "online");
         assert_eq!(first["model"], json!({ "name": "m", "sha256": "abc" }));
