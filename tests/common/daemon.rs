@@ -20,8 +20,7 @@ pub struct Daemon {
 impl Daemon {
     /// With this configuration and these further arguments of `serve`; ready when it returns.
     pub fn start(config: &str, arguments: &[&str]) -> Self {
-        let program = option_env!("CARGO_BIN_EXE_slmd").expect("built for a test or a bench");
-        Self::start_program(Path::new(program), config, arguments)
+        Self::start_program(Path::new(env!("CARGO_BIN_EXE_slmd")), config, arguments)
     }
 
     /// As [`Daemon::start`], of another build.
