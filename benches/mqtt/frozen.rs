@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 const KEEP_ALIVE_S: u64 = 5;
 /// Two keep-alives and five seconds.
 const LATEST_S: f64 = (2 * KEEP_ALIVE_S + 5) as f64;
-/// What the narrow line's daemon can have unsent at least.
-const FULL_BYTES: f64 = 16384.0;
+/// While deltas come by the hundred a second, a queue that has not grown for so long is full.
+const FULL_S: f64 = 2.0;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Args, Clone)]
@@ -109,13 +109,17 @@ fn tell(report: &mut Report, kind: Kind, trials: &[Trial], lost_deltas: u64) {
     report.aim(aim, noticed.high <= LATEST_S);
     if kind == Kind::Full {
         // Else it was the same as the one before.
-        report.aim("the kernel had no room for more", unsent.low >= FULL_BYTES);
+        let full = spread(|t| t.full_s).low;
+        let aim = format!("the kernel took nothing more for {FULL_S} s ({full:.1} s)");
+        report.aim(aim, full >= FULL_S);
     }
 }
 
 struct Trial {
     noticed_s: f64,
     unsent_bytes: u64,
+    /// Since they were last more.
+    full_s: f64,
     back_s: f64,
 }
 
@@ -147,9 +151,12 @@ impl Place {
         self.broker.freeze();
         self.line.is_held.store(kind == Kind::Full, Ordering::SeqCst);
         let last = self.line.last_word();
-        let mut unsent_bytes = 0;
+        let (mut unsent_bytes, mut grew) = (0, Instant::now());
         let noticed = loop {
-            unsent_bytes = unsent_bytes_to(self.line.port).max(unsent_bytes);
+            let unsent = unsent_bytes_to(self.line.port);
+            if unsent > unsent_bytes {
+                (unsent_bytes, grew) = (unsent, Instant::now());
+            }
             let moment = Duration::from_millis(50);
             if let Some(at) = site::wait_for_log(&self.daemon, from, "no sign of life", moment) {
                 break at;
@@ -168,6 +175,7 @@ impl Place {
         Trial {
             noticed_s: (noticed - last).as_secs_f64(),
             unsent_bytes,
+            full_s: (noticed - grew).as_secs_f64(),
             back_s: (back.expect("it comes back") - thawed).as_secs_f64(),
         }
     }

@@ -46,36 +46,47 @@ pub fn unsent_bytes_to(port: u16) -> u64 {
         .unwrap_or(0)
 }
 
-/// The share of the processors that is busy, from 0 to 1, over that time.
-pub fn busy_share(over: Duration) -> f64 {
-    let before = cpu_ticks();
-    std::thread::sleep(over);
-    let after = cpu_ticks();
-    let (all, idle) = (after.0 - before.0, after.1 - before.1);
-    1.0 - idle as f64 / all.max(1) as f64
+/// Looks at how much of the processors others use.
+pub struct Others {
+    own: Vec<u32>,
+    /// Of the machine, all and idle; of our own processes.
+    since: (u64, u64, Duration),
 }
 
-/// All, and idle.
-fn cpu_ticks() -> (u64, u64) {
-    let stat = read("/proc/stat");
-    let first = stat.lines().next().unwrap_or_default();
-    let ticks: Vec<u64> = first.split_whitespace().skip(1).filter_map(|t| t.parse().ok()).collect();
-    (ticks.iter().take(8).sum(), ticks[3] + ticks[4])
+impl Others {
+    /// Than these processes and this one.
+    pub fn than(own: &[u32]) -> Self {
+        let own: Vec<u32> = own.iter().copied().chain([std::process::id()]).collect();
+        let since = Self::look(&own);
+        Self { own, since }
+    }
+
+    /// Their share since then, from 0 to 1. The network's own time is nobody's, and so theirs.
+    pub fn share(&self) -> f64 {
+        let (all, idle, own) = Self::look(&self.own);
+        let (all, idle) = (all - self.since.0, idle - self.since.1);
+        let own_ticks = (own - self.since.2).as_secs_f64() * ticks_per_second() as f64;
+        ((all - idle) as f64 - own_ticks).max(0.0) / all.max(1) as f64
+    }
+
+    fn look(own: &[u32]) -> (u64, u64, Duration) {
+        let stat = read("/proc/stat");
+        let first = stat.lines().next().unwrap_or_default();
+        let ticks: Vec<u64> =
+            first.split_whitespace().skip(1).filter_map(|t| t.parse().ok()).collect();
+        let own = own.iter().map(|&pid| cpu_time_of(pid)).sum();
+        (ticks.iter().take(8).sum(), ticks[3] + ticks[4], own)
+    }
 }
 
-/// The load of the last minute.
-pub fn load() -> f64 {
-    let text = read("/proc/loadavg");
-    text.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(f64::NAN)
-}
-
-/// Waits until next to nothing else runs, or for `limit`; the busy share of the last look.
-pub fn wait_for_quiet(limit: Duration) -> f64 {
+/// Waits until next to nothing else runs, or for `limit`.
+pub fn wait_for_quiet(limit: Duration) {
     let end = std::time::Instant::now() + limit;
     loop {
-        let busy = busy_share(Duration::from_millis(300));
-        if busy < 0.15 || std::time::Instant::now() >= end {
-            return busy;
+        let others = Others::than(&[]);
+        std::thread::sleep(Duration::from_millis(300));
+        if others.share() < 0.1 || std::time::Instant::now() >= end {
+            return;
         }
     }
 }
