@@ -29,7 +29,7 @@ fn life(seed: u64, trace: &Trace) {
     for _ in 0..steps {
         world.step();
     }
-    if seed % 3 == 0 {
+    if seed.is_multiple_of(3) {
         world.settle_without_disk();
     }
     world.settle();

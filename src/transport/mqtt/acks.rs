@@ -22,6 +22,12 @@ pub struct Acks<A> {
     committed: u64,
 }
 
+impl<A> Default for Acks<A> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<A> Acks<A> {
     /// None.
     pub const fn new() -> Self {

@@ -1,8 +1,9 @@
 use super::super::message::Properties;
 use super::*;
 use crate::core::request::Priority;
+use crate::journal;
 use crate::runtime::Origin;
-use crate::wire::Answer;
+use crate::wire::{Answer, Ask};
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
