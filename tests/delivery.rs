@@ -29,7 +29,7 @@ fn life(seed: u64, trace: &Trace) {
     for _ in 0..steps {
         world.step();
     }
-    if seed % 3 == 0 {
+    if seed.is_multiple_of(3) {
         world.settle_without_disk();
     }
     world.settle();
@@ -49,50 +49,5 @@ fn every_prompt_has_its_one_answer_whatever_fails() {
                 events.join("\n")
             );
         }
-    }
-}
-
-#[test]
-fn survey() {
-    if std::env::var("SLMD_SURVEY").is_err() {
-        return;
-    }
-    use std::sync::{Arc, Mutex};
-    let last: Arc<Mutex<String>> = Arc::default();
-    let hook = last.clone();
-    std::panic::set_hook(Box::new(move |info| {
-        *hook.lock().unwrap() = info.to_string();
-    }));
-    let mut counts: std::collections::BTreeMap<String, (usize, u64, String)> = Default::default();
-    for seed in 0..2500 {
-        let trace = Trace::default();
-        if catch_unwind(AssertUnwindSafe(|| life(seed, &trace))).is_err() {
-            let m = last.lock().unwrap().clone();
-            let key: String = m
-                .chars()
-                .filter(|c| !c.is_ascii_digit())
-                .skip_while(|c| *c != '\n')
-                .take(60)
-                .collect();
-            let place: String = m
-                .lines()
-                .next()
-                .unwrap_or("")
-                .split(" panicked at ")
-                .last()
-                .unwrap_or("")
-                .chars()
-                .take(50)
-                .collect();
-            let e = counts.entry(place).or_insert((0, seed, m.clone() + &key[..0]));
-            e.0 += 1;
-        }
-    }
-    let _ = std::panic::take_hook();
-    for (k, (n, seed, m)) in counts {
-        println!(
-            "SURVEY {n} x at {k}, first seed {seed}: {}",
-            m.lines().skip(1).collect::<Vec<_>>().join(" ").chars().take(250).collect::<String>()
-        );
     }
 }

@@ -321,10 +321,13 @@ async fn serve_mqtt(
     handle: Handle,
     stopped: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
-    match parts {
-        Some(parts) => front::serve(parts, handle, stopped).await,
-        None => Ok(()),
+    if let Some(parts) = parts
+        && let Err(error) = front::serve(parts, handle, stopped).await
+    {
+        // Who is still being served on the socket shall be.
+        tracing::error!(%error, "the journal could not be closed in order");
     }
+    Ok(())
 }
 
 /// Listens for signals and feeds systemd's watchdog; ends only by an error.

@@ -61,7 +61,7 @@ pub fn request(name: &str) -> Message {
     }
     let mut message = Message::new("slmd/n/request", payload, Qos::AtLeastOnce);
     message.properties = properties;
-    if n % 13 == 0 {
+    if n.is_multiple_of(13) {
         message.topic = "slmd/group/g/request".into();
     }
     message

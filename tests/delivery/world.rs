@@ -115,10 +115,15 @@ impl World {
         &mut self.process.as_mut().expect("it is up").desk
     }
 
-    /// A thing happens. Gives whether there was anything to happen.
-    pub fn step(&mut self) {
-        self.now_ms += 1 + self.random.below(20);
+    fn pass(&mut self, ms: u64) {
+        self.now_ms += ms;
         self.journal.disk().now_ms = self.now_ms;
+    }
+
+    /// A thing happens.
+    pub fn step(&mut self) {
+        let ms = 1 + self.random.below(20);
+        self.pass(ms);
         if self.process.is_none() {
             match self.random.below(4) {
                 0 => self.start(),
@@ -189,6 +194,7 @@ impl World {
         let live = self.journal.disk().live.clone();
         let ran = live.values().filter(|l| !l.entry.answered && l.entry.starts > 0);
         self.say(|| format!("starts with {} entries, {seats} seats", live.len()));
+        let records = self.journal.disk().records.len();
         self.process = Some(Process {
             desk,
             replies: from_runtime,
@@ -201,8 +207,8 @@ impl World {
             suspects: ran.map(|l| l.entry.id).collect(),
             freed: BTreeSet::new(),
             risky: BTreeMap::new(),
-            looked_at: self.journal.disk().records.len(),
-            told: self.journal.disk().records.len(),
+            looked_at: records,
+            told: records,
         });
         let next_id = live.keys().last().map_or(1, |id| id.0 + 1);
         let entries = live.into_values().map(|live| live.entry).collect();
@@ -476,8 +482,10 @@ impl World {
         let topic = wishes::expected_reply(&first.message).unwrap_or_default();
         let told = self.process.as_ref().expect("it is up").told;
         let disk = self.journal.disk();
-        let mut committed =
-            disk.live.values().filter(|live| !live.entry.answered && live.accepted_at < told);
+        let mut committed = disk.live.values().filter(|live| {
+            let is_known = live.arrived_ms <= first.received_ms;
+            is_known && !live.entry.answered && live.accepted_at < told
+        });
         let is_kept = topic.starts_with("clients/k") && committed.any(|live| live.topic == topic);
         assert!(!is_kept, "{topic} is committed, and not acknowledged");
     }
@@ -612,9 +620,11 @@ impl World {
     }
 
     fn everything_moves(&mut self) {
-        self.now_ms += 20;
-        self.journal.disk().now_ms = self.now_ms;
-        while self.deliver() {}
+        self.pass(20);
+        // One at a time, so that the arrival tells who is who.
+        while self.deliver() {
+            self.pass(1);
+        }
         self.pump(100);
         while !self.broker.wire.is_empty() {
             self.publication_arrives(true);

@@ -13,6 +13,8 @@
 //! acknowledgements come out. The journal is a [`Log`],
 //! the runtime a [`Service`].
 
+mod recovery;
+
 use super::Now;
 use super::acks::{Acks, Until};
 use super::entry::{Answered, Entry, State, payload, response};
@@ -24,9 +26,9 @@ use super::stored::{self, Head, Key};
 use super::topics::{Inbound, ReplyTopics, Topics};
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::request::RequestId;
-use crate::journal::{self, EntryId, Record};
+use crate::journal::{EntryId, Record};
 use crate::runtime::{Event, Outbox, Service};
-use crate::wire::{Ask, Reply};
+use crate::wire::Reply;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
@@ -162,83 +164,6 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
             is_draining: false,
             counters: Counters::default(),
         }
-    }
-
-    /// Takes over what an earlier run of the daemon left in the journal.
-    pub fn recover(&mut self, now: Now, entries: Vec<journal::Entry>, next_id: EntryId) {
-        self.next_id = self.next_id.max(next_id.0);
-        for stored in entries {
-            let (id, starts) = (stored.id, stored.starts);
-            let Some((entry, ask)) = self.read_entry(now, stored) else {
-                tracing::warn!(entry = id.0, "a prompt in the journal cannot be read; forgotten");
-                self.log.append(Record::Forgotten { id });
-                continue;
-            };
-            self.bytes += entry.bytes;
-            // Who was refused for the time being may ask again.
-            let key = entry.key.filter(|_| !entry.is_passing());
-            self.by_key.extend(key.map(|key| (key, id)));
-            self.entries.insert(id, entry);
-            match ask {
-                None if self.entries[&id].bytes == 0 => {
-                    self.fail(id, ErrorCode::Internal, "the answer was damaged on the disk");
-                }
-                None => {}
-                Some(_) if starts >= MAX_STARTS => {
-                    let message = "slmd went down twice while it answered this prompt, and does \
-                                   not try again";
-                    self.fail(id, ErrorCode::Internal, message);
-                }
-                Some(_) => self.waiting.push_back(id),
-            }
-        }
-        self.start_waiting(now);
-    }
-
-    fn read_entry(&self, now: Now, stored: journal::Entry) -> Option<(Entry, Option<Ask>)> {
-        let head = Head::read(&stored.head)?;
-        let address = head.address();
-        let ask = match (stored.answered, &stored.body) {
-            (true, _) => None,
-            (false, body) => Some(stored::read_body(body.as_deref()?)?),
-        };
-        let answer = match stored.answered.then(|| self.log.read_answer(stored.id)) {
-            Some(Ok(answer)) => answer.filter(|a| !a.is_empty()),
-            Some(Err(error)) if error.kind() == io::ErrorKind::InvalidData => None,
-            // What cannot be read now is looked for again when it is to be sent.
-            Some(Err(_)) => Some(vec![0]),
-            None => None,
-        };
-        let state = match &ask {
-            Some(ask) => State::Waiting(Box::new(ask.clone())),
-            None => State::Answered(Answered {
-                record: 0,
-                payload: None,
-                queued: None,
-                is_out: false,
-                delivered: stored.delivered,
-                is_refused: false,
-                is_passing: answer.as_ref().is_some_and(|a| a[0] & PASSING != 0),
-            }),
-        };
-        let body_bytes = stored.body.as_ref().map(Vec::len);
-        let bytes = body_bytes.or(answer.map(|a| a.len())).map(|n| n + stored.head.len());
-        let entry = Entry {
-            key: stored::key(&address),
-            address,
-            arrived_ms: now.translate(&head, &self.policy.boot),
-            due_ms: head.due_ms,
-            max_priority: head.priority(),
-            accepted: 0,
-            since_ms: now.began(&head, &self.policy.boot),
-            account: None,
-            // Zero: the answer cannot be read.
-            bytes: bytes.unwrap_or(0),
-            is_suspect: ask.is_some() && stored.starts > 0,
-            has_begun: false,
-            state,
-        };
-        Some((entry, ask))
     }
 
     /// A connection stands; the broker takes up to `window` messages without a PUBACK. Everything
@@ -477,47 +402,6 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
         }
     }
 
-    /// Gives prompts of an earlier run to the runtime as it has seats. One that ran when the
-    /// process ended runs beside no other such one, so that only the guilty is found guilty.
-    fn start_waiting(&mut self, now: Now) {
-        let mut left = VecDeque::new();
-        while let Some(id) = self.waiting.pop_front() {
-            let is_suspect = self.entries[&id].is_suspect;
-            let running = |e: &Entry| e.is_suspect && matches!(e.state, State::Running(_));
-            if is_suspect && self.entries.values().any(running) {
-                left.push_back(id);
-                continue;
-            }
-            match self.start(now, id) {
-                Err(reason) if reason.code.retryable() => {
-                    left.push_back(id);
-                    break;
-                }
-                Err(reason) => self.fail(id, reason.code, &reason.message),
-                Ok(()) => {}
-            }
-        }
-        left.append(&mut self.waiting);
-        self.waiting = left;
-    }
-
-    fn start(&mut self, now: Now, id: EntryId) -> Result<(), RejectReason> {
-        let entry = self.entries.get_mut(&id).expect("what waits is an entry");
-        let State::Waiting(ask) = &entry.state else { return Ok(()) };
-        if self.is_draining {
-            return Err(RejectReason::new(ErrorCode::ShuttingDown, "slmd is going down"));
-        }
-        if entry.is_expired(now) {
-            let message = "the deadline passed while slmd was down";
-            return Err(RejectReason::new(ErrorCode::Expired, message));
-        }
-        let outbox = Outbox::reserve(&self.replies)?.reporting_start(&self.starts);
-        let request = self.service.submit((**ask).clone(), &entry.origin(now), outbox)?;
-        entry.state = State::Running(request);
-        self.by_request.insert(request, id);
-        Ok(())
-    }
-
     /// The first step of a request is about to run.
     pub fn began(&mut self, request: RequestId) {
         if let Some(&id) = self.by_request.get(&request)
@@ -749,10 +633,15 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
         }
         match self.log.read_answer(id) {
             Ok(Some(stored)) if !stored.is_empty() => {
+                answered.is_passing |= stored[0] & PASSING != 0;
                 Some(response(&entry.address, Bytes::from(stored).slice(1..)))
             }
-            other => {
-                tracing::error!(entry = id.0, ?other, "an answer cannot be read from the journal");
+            Err(error) if error.kind() != io::ErrorKind::InvalidData => {
+                tracing::error!(entry = id.0, %error, "an answer cannot be read; tried again later");
+                None
+            }
+            Ok(_) | Err(_) => {
+                self.fail(id, ErrorCode::Internal, "the answer was damaged on the disk");
                 None
             }
         }

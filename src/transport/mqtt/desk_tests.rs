@@ -1,8 +1,9 @@
 use super::super::message::Properties;
 use super::*;
 use crate::core::request::Priority;
+use crate::journal;
 use crate::runtime::Origin;
-use crate::wire::Answer;
+use crate::wire::{Answer, Ask};
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -722,6 +723,7 @@ fn an_answer_that_the_disk_has_damaged_is_said_to_be() {
     bench.reply(1, answer("one"));
     let mut bench = bench.restarted(NOW, |next| next.desk.log.answers.clear());
     bench.desk.connected(16);
+    assert_eq!(bench.actions(), []);
     bench.commit();
     let out = published(&bench.actions());
     assert_eq!(out[0].2["error"]["code"], "internal");
