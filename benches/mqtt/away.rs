@@ -101,7 +101,7 @@ fn come_back(broker: &mut Mosquitto, daemon: &Daemon) -> Duration {
     let from = daemon.stderr().len();
     broker.restart();
     let began = Instant::now();
-    let at = site::wait_for_log(daemon, from, "connected to the broker", Duration::from_secs(60));
+    let at = site::wait_for_log(daemon, from, "link: connected broker=", Duration::from_secs(60));
     at.expect("it comes back") - began
 }
 

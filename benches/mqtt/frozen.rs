@@ -169,7 +169,7 @@ impl Place {
         self.line.is_held.store(false, Ordering::SeqCst);
         self.broker.thaw();
         let thawed = Instant::now();
-        let text = "connected to the broker session_present";
+        let text = "link: connected broker=";
         let back = site::wait_for_log(&self.daemon, from, text, Duration::from_secs(60));
         self.cancel_streams(number);
         Trial {
