@@ -1,7 +1,6 @@
 //! F7: an urgent prompt, and a cancel, while all seats are taken.
 
 use crate::peer::{Heard, Peer, request};
-use crate::process::Others;
 use crate::report::{Report, Spread};
 use crate::site::{self, REQUEST};
 use clap::Args;
@@ -17,9 +16,6 @@ const QUEUE: usize = 8;
 const STEP_MS: f64 = 60.0;
 /// Beside one step.
 const MARGIN_MS: f64 = 50.0;
-/// A trial is calm if others used less of the processors; the same for whatever came out.
-const CALM: f64 = 0.1;
-const HEAD: [&str; 7] = ["what", "count", "median ms", "p99", "max", "calm ones", "max of those"];
 const LONG: Duration = Duration::from_secs(120);
 
 #[derive(Args, Clone)]
@@ -40,7 +36,7 @@ impl Default for Options {
 }
 
 pub fn measure(slmd: &Path, options: &Options) -> Report {
-    let mut report = Report::new("urgent", &HEAD);
+    let mut report = Report::new("urgent", &["what", "count", "median ms", "p99", "max"]);
     let Some(model) = site::test_model("smollm2-135m-int4") else { return report };
     let broker = site::bare_broker("");
     let budget = format!(
@@ -50,8 +46,7 @@ pub fn measure(slmd: &Path, options: &Options) -> Report {
     let config = site::config(&broker.url(), "status-interval-s = 3600", &budget);
     let daemon = site::start(slmd, "warn", &config, Some(&model), broker.port());
     let mut crowd = Crowd::open(broker.port(), daemon.client(), options.tokens);
-    crowd.own = vec![daemon.pid(), broker.pid()];
-    let idle: Vec<Trial> = (0..options.trials).map(|_| crowd.trial(Crowd::urgent)).collect();
+    let idle: Vec<f64> = (0..options.trials).map(|_| crowd.urgent()).collect();
     tell(&mut report, "urgent, nothing else: first delta", &idle);
     for is_promised in [false, true] {
         run(&mut report, &mut crowd, options, is_promised);
@@ -67,12 +62,12 @@ fn run(report: &mut Report, crowd: &mut Crowd, options: &Options, is_promised: b
         crowd.fill(is_promised);
         // At any moment of a step.
         std::thread::sleep(Duration::from_millis(number as u64 * 37 % 101));
-        urgent.push(crowd.trial(Crowd::urgent));
+        urgent.push(crowd.urgent());
         crowd.fill(is_promised);
         // The oldest that is left runs, the newest waits.
-        running.extend(crowd.trial(|crowd| crowd.cancel(false)).happened());
+        running.extend(crowd.cancel(false));
         crowd.fill(is_promised);
-        waiting.extend(crowd.trial(|crowd| crowd.cancel(true)).happened());
+        waiting.extend(crowd.cancel(true));
         eprintln!("urgent: {kind}, {number} of {}", options.trials);
     }
     let after = crowd.steps();
@@ -81,8 +76,9 @@ fn run(report: &mut Report, crowd: &mut Crowd, options: &Options, is_promised: b
     let (decode_ms, prefill_ms) = (ms(0, 1) / 1e3, ms(2, 3) / 1e3);
     let urgent_row = format!("urgent, seats taken by {kind} prompts: first delta");
     let urgent = tell(report, &urgent_row, &urgent);
-    let running = tell(report, &format!("cancel of one that runs ({kind})"), &running);
-    let waiting = tell(report, &format!("cancel of one that waits ({kind})"), &waiting);
+    let cancels: Vec<f64> = running.iter().chain(&waiting).copied().collect();
+    tell(report, &format!("cancel of one that runs ({kind})"), &running);
+    tell(report, &format!("cancel of one that waits ({kind})"), &waiting);
     let steps = format!("steps meanwhile: decode {decode_ms:.1} ms, prefill {prefill_ms:.1} ms");
     let most = STEP_MS + MARGIN_MS;
     if is_promised {
@@ -93,32 +89,14 @@ fn run(report: &mut Report, crowd: &mut Crowd, options: &Options, is_promised: b
         report.aim(aim, urgent.high <= most);
     }
     let aim = format!("cancel, {kind}: within {STEP_MS} + {MARGIN_MS} ms");
-    report.aim(aim, running.high.max(waiting.high) <= most);
+    report.aim(aim, Spread::of(&cancels).high <= most);
 }
 
-/// Gives the spread of the calm ones.
-fn tell(report: &mut Report, what: &str, trials: &[Trial]) -> Spread {
-    let ms = |all: bool| -> Vec<f64> {
-        trials.iter().filter(|t| all || t.others < CALM).map(|t| t.ms).collect()
-    };
-    let (all, calm) = (Spread::of(&ms(true)), Spread::of(&ms(false)));
-    let cells = [what.to_owned(), all.count.to_string()].into_iter().chain(all.cells());
-    let cells = cells.chain([calm.count.to_string(), format!("{:.2}", calm.high)]);
-    report.row(cells, json!({ "what": what, "ms": all.json(), "calm_ms": calm.json() }));
-    calm
-}
-
-/// One time, and what else ran.
-struct Trial<T = f64> {
-    ms: T,
-    /// The share of the processors that others used meanwhile.
-    others: f64,
-}
-
-impl Trial<Option<f64>> {
-    fn happened(self) -> Option<Trial> {
-        self.ms.map(|ms| Trial { ms, others: self.others })
-    }
+fn tell(report: &mut Report, what: &str, ms: &[f64]) -> Spread {
+    let spread = Spread::of(ms);
+    let cells = [what.to_owned(), spread.count.to_string()].into_iter().chain(spread.cells());
+    report.row(cells, json!({ "what": what, "ms": spread.json() }));
+    spread
 }
 
 /// A client whose prompts take all seats.
@@ -129,14 +107,12 @@ struct Crowd {
     /// Numbers of those that were not answered yet.
     seated: BTreeSet<u64>,
     count: u64,
-    /// The processes of the daemon and the broker.
-    own: Vec<u32>,
 }
 
 impl Crowd {
     fn open(port: u16, socket: Client, tokens: usize) -> Self {
         let peer = Peer::connect(port, &["clients/crowd", "slmd/n/stream/#"]);
-        Self { peer, socket, tokens, seated: BTreeSet::new(), count: 0, own: Vec::new() }
+        Self { peer, socket, tokens, seated: BTreeSet::new(), count: 0 }
     }
 
     /// Until every seat is taken.
@@ -158,14 +134,6 @@ impl Crowd {
             }
             assert!(began.elapsed() < LONG, "the seats are not taken: {taken}");
         }
-    }
-
-    fn trial<T>(&mut self, one: impl FnOnce(&mut Self) -> T) -> Trial<T> {
-        let others = Others::than(&self.own);
-        // Long enough to be seen in ticks.
-        std::thread::sleep(Duration::from_millis(100));
-        let ms = one(self);
-        Trial { ms, others: others.share() }
     }
 
     /// The time to the first delta, in milliseconds; returns when the answer is there.
