@@ -9,9 +9,8 @@
 //!   when the journal has committed it, its answer when the journal has committed that.
 //! - A key that is known gets the answer that it got before, or waits for the one under way.
 //!
-//! No I/O and no clock: messages and times go in, messages and
-//! acknowledgements come out. The journal is a [`Log`],
-//! the runtime a [`Service`].
+//! No I/O and no clock: messages and times go in, messages and acknowledgements come out. The
+//! journal is a [`Log`], the runtime a [`Service`].
 
 mod recovery;
 
@@ -25,7 +24,7 @@ use super::request::{self, Address, Request};
 use super::stored::{self, Head, Key};
 use super::topics::{Inbound, ReplyTopics, Topics};
 use crate::core::error::{ErrorCode, RejectReason};
-use crate::core::request::RequestId;
+use crate::core::request::{Priority, RequestId};
 use crate::journal::{EntryId, Record};
 use crate::runtime::{Event, Outbox, Service};
 use crate::wire::Reply;
@@ -294,7 +293,7 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
             key,
             arrived_ms: i64::try_from(now.boot_ms).ok(),
             due_ms: due.map(|due| u64::try_from(due.as_millis()).unwrap_or(u64::MAX)),
-            max_priority: max_priority.unwrap_or(crate::core::request::Priority::Urgent),
+            max_priority: max_priority.unwrap_or(Priority::Urgent),
             accepted: 0,
             since_ms: i64::try_from(now.boot_ms).unwrap_or(i64::MAX),
             account,
@@ -392,8 +391,11 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
             self.entries.iter().filter(|(_, e)| e.is_called(name)).map(|(id, _)| *id).collect();
         for id in called {
             match self.entries[&id].state {
-                State::Running(request) => self.service.cancel(request),
-                State::Waiting(_) => {
+                State::Running(request) if self.by_request.contains_key(&request) => {
+                    self.service.cancel(request);
+                }
+                // The runtime has it no more (it was parked at the end of this run), or not yet.
+                State::Running(_) | State::Waiting(_) => {
                     self.waiting.retain(|waiting| *waiting != id);
                     self.fail(id, ErrorCode::Cancelled, "cancelled");
                 }

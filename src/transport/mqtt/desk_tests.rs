@@ -729,3 +729,17 @@ fn an_answer_that_the_disk_has_damaged_is_said_to_be() {
     assert_eq!(out[0].2["error"]["code"], "internal");
     assert_eq!(bench.submitted(), 0, "the prompt's body is gone");
 }
+
+#[test]
+fn what_was_parked_can_still_be_cancelled() {
+    let mut bench = Bench::new();
+    bench.receive(NOW, &request("c1"));
+    bench.desk.drain();
+    bench.reply(1, Reply::refuse(None, ErrorCode::ShuttingDown, "down"));
+    let cancel = Message { topic: "slmd/n/cancel/c1".into(), ..request("") };
+    bench.receive(NOW, &cancel);
+    bench.commit();
+    assert_eq!(published(&bench.actions())[0].2["error"]["code"], "cancelled");
+    let bench = bench.restarted(NOW, |_| {});
+    assert_eq!(bench.submitted(), 0, "the next run does not answer it");
+}

@@ -313,20 +313,20 @@ impl<S: Service> Front<S> {
         let journal = self.desk.log().figures();
         let link = self.link.figures();
         let mqtt = json!({
-                "connected": self.is_connected, "connections": link.connections,
-                "attempts": link.attempts, "last_error": link.last_error,
-                "accepted": counters.accepted, "refused": counters.refused,
-                "repeated": counters.repeated, "ignored": counters.ignored,
-                "delivered": counters.delivered, "unheard": counters.unheard,
-                "lost_deltas": counters.lost_deltas, "dropped_alerts": self.desk.dropped(),
+            "connected": self.is_connected, "connections": link.connections,
+            "attempts": link.attempts, "last_error": link.last_error,
+            "accepted": counters.accepted, "refused": counters.refused,
+            "repeated": counters.repeated, "ignored": counters.ignored,
+            "delivered": counters.delivered, "unheard": counters.unheard,
+            "lost_deltas": counters.lost_deltas, "dropped_alerts": self.desk.dropped(),
         });
         let journal = json!({
-                "entries": entries, "waiting": waiting, "stalled": self.desk.stalled(),
-                "file_bytes": journal.file_bytes,
-                "bytes_written": journal.written_bytes_total,
-                "bytes_written_today": journal.written_bytes_today,
-                "page_bytes_written": journal.page_bytes_total,
-                "bytes_per_prompt": journal.page_bytes_total.checked_div(journal.prompts),
+            "entries": entries, "waiting": waiting, "stalled": self.desk.stalled(),
+            "file_bytes": journal.file_bytes,
+            "bytes_written": journal.written_bytes_total,
+            "bytes_written_today": journal.written_bytes_today,
+            "page_bytes_written": journal.page_bytes_total,
+            "bytes_per_prompt": journal.page_bytes_total.checked_div(journal.prompts),
         });
         [("mqtt", mqtt), ("journal", journal), ("watches", self.watches.status())]
     }
