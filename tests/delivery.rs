@@ -7,7 +7,7 @@ mod broker;
 mod disk;
 #[path = "delivery/engine.rs"]
 mod engine;
-#[path = "delivery/random.rs"]
+#[path = "common/random.rs"]
 mod random;
 #[path = "delivery/wishes.rs"]
 mod wishes;

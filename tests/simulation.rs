@@ -1,5 +1,9 @@
 //! The scheduler in virtual time: thousands of seeded loads, and what must hold in all of them.
 
+#[path = "common/random.rs"]
+mod random;
+
+use random::Random;
 use slmd::core::cost::Costs;
 use slmd::core::error::ErrorCode;
 use slmd::core::plan::{Caps, ModelId, Rollback, Shapes, StopGrain};
@@ -12,23 +16,6 @@ use std::time::Duration;
 const DECODE: Duration = Duration::from_millis(5);
 const TOKEN: Duration = Duration::from_millis(1);
 const CONTEXT: u32 = 512;
-
-/// SplitMix64 (Steele, Lea, Flood 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-}
 
 #[derive(Debug, Clone, PartialEq)]
 enum Fate {

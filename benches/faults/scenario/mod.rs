@@ -11,6 +11,8 @@ pub mod kill_daemon;
 mod ledger;
 mod load;
 pub mod outcome;
+#[path = "../../../tests/common/random.rs"]
+mod random;
 pub mod same_key;
 mod tap;
 

@@ -1,6 +1,8 @@
 //! Chance that can be repeated.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
+#[derive(Debug, Clone)]
 pub struct Random(pub u64);
 
 impl Random {
