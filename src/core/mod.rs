@@ -7,6 +7,7 @@ pub mod cost;
 pub mod error;
 pub mod ledger;
 pub mod plan;
+pub mod pressure;
 pub mod request;
 pub mod scheduler;
 pub mod session;

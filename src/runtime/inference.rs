@@ -105,6 +105,9 @@ impl Inference {
                 self.cancelled_early.insert(id);
             }
         }
+        if let Some(pressure) = self.shared.take_pressure() {
+            self.scheduler.handle(now, Input::Pressure(pressure));
+        }
         if let Some(until) = self.shared.drain_until()
             && !self.drains
         {

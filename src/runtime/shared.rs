@@ -2,6 +2,7 @@
 
 use super::outbox::{Origin, Outbox};
 use crate::core::error::{ErrorCode, RejectReason};
+use crate::core::pressure::Pressure;
 use crate::core::request::{Priority, RequestId, Time};
 use crate::core::scheduler::URGENT_SEATS;
 use crate::wire::Ask;
@@ -109,6 +110,7 @@ pub struct Shared {
     seats: usize,
     seated: Mutex<BTreeSet<RequestId>>,
     cancels: Mutex<Vec<RequestId>>,
+    pressure: Mutex<Option<Pressure>>,
     snapshot: Mutex<Snapshot>,
     counters: Mutex<Counters>,
     facts: Map<String, Value>,
@@ -130,6 +132,7 @@ impl Shared {
             seats,
             seated: Mutex::default(),
             cancels: Mutex::default(),
+            pressure: Mutex::default(),
             snapshot: Mutex::default(),
             counters: Mutex::default(),
             facts,
@@ -190,6 +193,17 @@ impl Shared {
     /// Takes the requests to cancel.
     pub fn take_cancels(&self) -> Vec<RequestId> {
         std::mem::take(&mut *lock(&self.cancels))
+    }
+
+    /// Asks the inference thread to work as hard as this from now on.
+    pub fn press(&self, pressure: Pressure) {
+        *lock(&self.pressure) = Some(pressure);
+        self.wake();
+    }
+
+    /// Takes the newest change of pressure.
+    pub fn take_pressure(&self) -> Option<Pressure> {
+        lock(&self.pressure).take()
     }
 
     /// Changes the counters.

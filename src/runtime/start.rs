@@ -8,6 +8,7 @@ use super::model::Model;
 use super::shared::Shared;
 use crate::core::cost::Costs;
 use crate::core::plan::{ModelId, Row, Slot, StepPlan, Want};
+use crate::core::pressure::Pressure;
 use crate::core::scheduler::{self, ModelPlan, Scheduler, URGENT_SEATS};
 use crate::engine::{Engine, StepError};
 use serde_json::{Map, Value, json};
@@ -77,6 +78,11 @@ impl Runtime {
     /// Refuses what comes from now on; what still runs after `limit` is told `shutting_down`.
     pub fn drain(&self, limit: Duration) {
         self.shared.drain(self.shared.now().after(limit));
+    }
+
+    /// Works as hard as this from now on.
+    pub fn press(&self, pressure: Pressure) {
+        self.shared.press(pressure);
     }
 
     /// How long the step that runs now has taken, if one runs; for a watchdog.

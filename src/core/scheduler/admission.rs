@@ -129,11 +129,16 @@ impl Scheduler {
     fn remaining(&self, session: &Session) -> Duration {
         let model = self.model(session.ticket.model);
         let to_decode = session.to_come().saturating_sub(1);
-        model.costs.price(session.pending(), self.chunk(model), to_decode) * MARGIN_PERCENT / 100
+        model.costs.price(session.pending(), self.chunk(model), to_decode) * self.margin() / 100
+    }
+
+    /// Per cent of the predicted time that is promised.
+    const fn margin(&self) -> u32 {
+        MARGIN_PERCENT * self.pressure.stretch_percent / 100
     }
 
     fn until_first_token(&self, session: &Session) -> Duration {
         let model = self.model(session.ticket.model);
-        model.costs.price(session.pending(), self.chunk(model), 0) * MARGIN_PERCENT / 100
+        model.costs.price(session.pending(), self.chunk(model), 0) * self.margin() / 100
     }
 }

@@ -16,6 +16,7 @@ use super::cost::Costs;
 use super::error::RejectReason;
 use super::ledger::Ledger;
 use super::plan::{Caps, MAX_ROWS, ModelId, Slot};
+use super::pressure::Pressure;
 use super::request::{RequestId, StopReason, Time};
 use super::session::{Phase, Session, Ticket};
 use std::collections::VecDeque;
@@ -66,6 +67,8 @@ pub enum Input<'a> {
     Cancel(RequestId, StopReason),
     /// The engine has let go of the slot of a finished request.
     SlotFreed(Slot),
+    /// Work as hard as this from now on.
+    Pressure(Pressure),
     /// Take nothing new, and end what still runs at this time.
     Drain {
         /// The end.
@@ -131,6 +134,7 @@ pub struct Scheduler {
     sessions: Vec<Session>,
     outputs: VecDeque<Output>,
     drain: Option<Time>,
+    pressure: Pressure,
     steps: u64,
 }
 
@@ -160,6 +164,7 @@ impl Scheduler {
             sessions: Vec::with_capacity(room),
             outputs: VecDeque::with_capacity(2 * room),
             drain: None,
+            pressure: Pressure::default(),
             steps: 0,
         }
     }
@@ -197,6 +202,7 @@ impl Scheduler {
             Input::Stepped { took, rows } => self.stepped(took, rows),
             Input::Cancel(id, reason) => self.finish(id, reason),
             Input::SlotFreed(slot) => self.models[usize::from(slot.model.0)].ledger.release(slot),
+            Input::Pressure(pressure) => self.pressure = pressure,
             Input::Drain { until } => self.drain = Some(until),
         }
     }
