@@ -3,7 +3,7 @@
 use super::plan::{ModelId, Slot};
 
 /// Hands out slots and takes them back; the number of slots never changes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Ledger {
     model: ModelId,
     slot_bytes: u64,

@@ -36,7 +36,7 @@ pub enum Phase {
 }
 
 /// A request that was admitted.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Session {
     pub(super) ticket: Ticket,
     pub(super) slot: Option<Slot>,
@@ -44,24 +44,48 @@ pub struct Session {
     pub(super) fed: u32,
     /// Tokens of prompt and answer.
     pub(super) known: u32,
+    /// Tokens to feed before it decodes: the prompt, and what is computed anew.
+    pub(super) prefill: u32,
     /// Tokens in the step that runs now.
     pub(super) running: u32,
     /// The number of the last step that it was part of.
     pub(super) last_step: u64,
+    /// Whether it must run alone, since a step that it shared went wrong.
+    pub(super) alone: bool,
+    /// Whether it was promised to come behind all who were there.
+    pub(super) last: bool,
 }
 
 impl Session {
     pub(super) const fn new(ticket: Ticket) -> Self {
-        Self { ticket, slot: None, fed: 0, known: ticket.prompt_tokens, running: 0, last_step: 0 }
+        let known = ticket.prompt_tokens;
+        Self {
+            ticket,
+            slot: None,
+            fed: 0,
+            known,
+            prefill: known,
+            running: 0,
+            last_step: 0,
+            alone: false,
+            last: false,
+        }
     }
 
     /// Where it stands.
     pub const fn phase(&self) -> Phase {
         match self.slot {
             None => Phase::Queued,
-            Some(_) if self.fed < self.ticket.prompt_tokens => Phase::Prefill,
+            Some(_) if self.fed < self.prefill => Phase::Prefill,
             Some(_) => Phase::Decode,
         }
+    }
+
+    /// Takes its slot: what was in it is computed anew.
+    pub(super) const fn unseat(&mut self) -> Option<Slot> {
+        self.fed = 0;
+        self.prefill = self.known;
+        self.slot.take()
     }
 
     /// Tokens to feed before the next logits.

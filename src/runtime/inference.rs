@@ -12,6 +12,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
+/// A step hangs when it takes so many times as long as it should,
+const HUNG_TIMES: u32 = 20;
+/// and at least this long.
+const HUNG_LEAST: Duration = Duration::from_secs(2);
+
 /// The state of the inference thread.
 pub struct Inference {
     engine: Box<dyn Engine>,
@@ -24,6 +29,8 @@ pub struct Inference {
     /// Cancelled before they came through admission.
     cancelled_early: BTreeSet<RequestId>,
     steps: StepTotals,
+    /// Whether somebody looks whether steps hang.
+    watched: bool,
     drains: bool,
     closed: bool,
 }
@@ -45,6 +52,7 @@ impl Inference {
             newest: RequestId(0),
             cancelled_early: BTreeSet::new(),
             steps: StepTotals::default(),
+            watched: false,
             drains: false,
             closed: false,
         }
@@ -57,6 +65,7 @@ impl Inference {
             self.turn();
         }
         self.refuse_the_rest();
+        self.shared.end();
     }
 
     fn turn(&mut self) {
@@ -66,6 +75,7 @@ impl Inference {
             Output::Step(step) => self.step(&step),
             Output::Idle(until) => {
                 self.publish();
+                self.watched = false;
                 let longest = Duration::from_secs(3600);
                 std::thread::park_timeout(until.map_or(longest, |t| t.since(now).min(longest)));
             }
@@ -134,17 +144,31 @@ impl Inference {
             let job = self.jobs.get_mut(&row.id).expect("the scheduler plans jobs that are here");
             job.started(started);
         }
-        self.shared.set_stepping(true);
+        let predicted = self.scheduler.predict(step);
+        let limit = started.after((predicted * HUNG_TIMES).max(HUNG_LEAST));
+        self.shared.step_begins(started, limit);
+        if !std::mem::replace(&mut self.watched, true) {
+            self.shared.watch_steps();
+        }
         let result = self.run_engine(step);
-        self.shared.set_stepping(false);
+        self.shared.step_ended();
         let ended = self.shared.now();
+        if let Err(error) = &result {
+            tracing::error!(%error, rows = step.len(), "a step failed");
+        }
         let mut outcomes = heapless::Vec::<(RequestId, RowOutcome), MAX_ROWS>::new();
         for (index, row) in step.iter().enumerate() {
             let job = self.jobs.get_mut(&row.id).expect("the scheduler plans jobs that are here");
             let outcome = match &result {
                 Ok(()) if row.logits => job.advance(self.engine.logits(index), ended),
                 Ok(()) => RowOutcome::Fed,
-                Err(StepError::Stopped) => RowOutcome::Ended(StopReason::Deadline, 0),
+                // One of several may be at fault: each is tried alone. A stop that came too late
+                // for a hung step and hit this one is no fault at all.
+                Err(_) if step.len() > 1 => RowOutcome::Again,
+                Err(StepError::Stopped) if ended < limit => RowOutcome::Again,
+                Err(StepError::Stopped) if job.ticket.deadline.answer <= ended => {
+                    RowOutcome::Ended(StopReason::Deadline, 0)
+                }
                 Err(error) => {
                     job.failed(error.to_string());
                     RowOutcome::Ended(StopReason::Failed, 0)
@@ -152,12 +176,12 @@ impl Inference {
             };
             outcomes.push((row.id, outcome)).expect("as many as rows");
         }
-        if let Err(error) = &result {
-            tracing::error!(%error, "a step failed");
-        }
-        let took = ended.since(started);
-        self.steps.count(step.iter().map(|row| row.count).max().unwrap_or(1), took);
-        self.scheduler.handle(self.shared.now(), Input::Stepped { took, rows: &outcomes });
+        self.steps.count(step.iter().map(|row| row.count).max().unwrap_or(1), ended.since(started));
+        // What is done with the logits is part of what a step costs a client.
+        let now = self.shared.now();
+        let took = now.since(started);
+        self.shared.predicted(predicted, took);
+        self.scheduler.handle(now, Input::Stepped { took, rows: &outcomes });
         self.publish();
     }
 
@@ -189,8 +213,7 @@ impl Inference {
             running,
             waiting,
             kv_held_bytes: self.scheduler.kv_held_bytes(),
-            decode_us: costs.decode().as_micros() as u64,
-            prefill_token_us: costs.token().as_micros() as u64,
+            costs,
             steps: self.steps,
         });
     }

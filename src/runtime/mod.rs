@@ -4,12 +4,15 @@
 //! transport, and nothing a client does can block the inference thread.
 
 mod admission;
+mod calibrate;
 mod handle;
 mod inference;
 mod job;
 mod limits;
 mod model;
 mod outbox;
+mod overrun;
+mod predictions;
 mod service;
 mod shared;
 mod start;

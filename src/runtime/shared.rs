@@ -1,6 +1,8 @@
 //! What the handles, the admission thread and the inference thread all see.
 
 use super::outbox::{Origin, Outbox};
+use super::predictions::Predictions;
+use crate::core::cost::{Costs, Load};
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::pressure::Pressure;
 use crate::core::request::{Priority, RequestId, Time};
@@ -16,6 +18,9 @@ use std::time::{Duration, Instant};
 /// When the runtime's clock starts: late enough that what arrived before this process began, and
 /// was kept, has a moment on it too.
 const EPOCH: Time = Time(90 * 24 * 3600 * 1_000_000);
+
+/// The step whose price is shown as that of a token.
+const DECODE: Load = Load::Decode { rows: 1, positions: 0 };
 
 /// A request on its way to admission.
 #[derive(Debug)]
@@ -47,8 +52,7 @@ pub struct Snapshot {
     pub running: usize,
     pub waiting: usize,
     pub kv_held_bytes: u64,
-    pub decode_us: u64,
-    pub prefill_token_us: u64,
+    pub costs: Costs,
     pub steps: StepTotals,
 }
 
@@ -117,8 +121,14 @@ pub struct Shared {
     /// What transports say about themselves.
     sections: Mutex<BTreeMap<&'static str, Value>>,
     inference: Mutex<Option<Thread>>,
+    /// Who ends steps that hang.
+    overrun: Mutex<Option<Thread>>,
+    ended: AtomicBool,
     /// When the step that runs now began, plus one; zero between steps.
     step_began: AtomicU64,
+    /// When it should have ended long ago.
+    step_limit: AtomicU64,
+    predictions: Mutex<Predictions>,
 }
 
 impl Shared {
@@ -138,7 +148,11 @@ impl Shared {
             facts,
             sections: Mutex::default(),
             inference: Mutex::new(None),
+            overrun: Mutex::new(None),
+            ended: AtomicBool::new(false),
             step_began: AtomicU64::new(0),
+            step_limit: AtomicU64::new(0),
+            predictions: Mutex::default(),
         })
     }
 
@@ -223,6 +237,7 @@ impl Shared {
         let snapshot = *lock(&self.snapshot);
         let counters = lock(&self.counters);
         let memory = crate::engine::process_memory();
+        let (shape, slowdown) = (snapshot.costs.shape(), snapshot.costs.slowdown());
         body.insert("state".into(), state.into());
         body.insert("uptime_s".into(), self.origin.elapsed().as_secs().into());
         body.insert(
@@ -240,7 +255,11 @@ impl Shared {
         body.insert(
             "costs".into(),
             json!({
-                "decode_us": snapshot.decode_us, "prefill_token_us": snapshot.prefill_token_us,
+                "decode_us": snapshot.costs.step(DECODE).as_micros() as u64,
+                "prefill_token_us": shape.token_us * slowdown,
+                "row_us": shape.row_us * slowdown, "attend_us": shape.attend_us * slowdown,
+                "slowdown": slowdown, "margin_percent": snapshot.costs.margin_percent(),
+                "error": lock(&self.predictions).report(),
             }),
         );
         body.insert("temperature_c".into(), crate::metrics::temperature_c().into());
@@ -270,10 +289,26 @@ impl Shared {
         lock(&self.sections).insert(section, figures);
     }
 
-    /// Says that a step begins or has ended.
-    pub fn set_stepping(&self, stepping: bool) {
-        let began = if stepping { self.now().0 + 1 } else { 0 };
-        self.step_began.store(began, Ordering::Release);
+    /// A step begins at `now`, and hangs if it still runs at `limit`.
+    pub fn step_begins(&self, now: Time, limit: Time) {
+        self.step_limit.store(limit.0, Ordering::Relaxed);
+        self.step_began.store(now.0 + 1, Ordering::Release);
+    }
+
+    /// The step has ended.
+    pub fn step_ended(&self) {
+        self.step_began.store(0, Ordering::Release);
+    }
+
+    /// Whether the step that runs now hangs; nothing between steps.
+    pub fn step_overdue(&self) -> Option<bool> {
+        let runs = self.step_began.load(Ordering::Acquire) > 0;
+        runs.then(|| self.now() > Time(self.step_limit.load(Ordering::Relaxed)))
+    }
+
+    /// Takes note of what a step was thought to take, and took.
+    pub fn predicted(&self, predicted: Duration, took: Duration) {
+        lock(&self.predictions).note(predicted, took);
     }
 
     /// How long the step that runs now has taken, if one runs.
@@ -285,6 +320,29 @@ impl Shared {
     /// Names the thread that [`Shared::wake`] wakes.
     pub fn set_inference_thread(&self, thread: Thread) {
         *lock(&self.inference) = Some(thread);
+    }
+
+    /// Names the thread that [`Shared::watch_steps`] wakes.
+    pub fn set_overrun_thread(&self, thread: Thread) {
+        *lock(&self.overrun) = Some(thread);
+    }
+
+    /// Steps will run from now on: somebody must look whether they hang.
+    pub fn watch_steps(&self) {
+        if let Some(thread) = &*lock(&self.overrun) {
+            thread.unpark();
+        }
+    }
+
+    /// The inference thread has ended.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.watch_steps();
+    }
+
+    /// Whether the inference thread has ended.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
     /// Wakes the inference thread.

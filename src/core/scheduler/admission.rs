@@ -1,16 +1,29 @@
 //! What may be promised: memory first, then time, against everything that was promised before.
 
-use super::{MAX_MODELS, MAX_SESSIONS, Scheduler, URGENT_SEATS};
+use super::forecast::{Task, unseated};
+use super::{MAX_SESSIONS, Scheduler, URGENT_SEATS};
 use crate::core::error::{ErrorCode, RejectReason};
-use crate::core::request::{Priority, RequestId, Time};
+use crate::core::request::{Deadline, Priority, Time};
 use crate::core::session::{Session, Ticket};
 use std::time::Duration;
 
-/// Predictions are stretched by this before they are promised.
-const MARGIN_PERCENT: u32 = 110;
+/// What a refused request is told that it would need is exact to this.
+const NEEDS_GRAIN: Duration = Duration::from_millis(1);
+
+/// A request that can be served in time.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Fits {
+    /// The session whose slot it must have at once for that.
+    pub from: Option<usize>,
+    /// Whether it comes behind all who are there.
+    pub last: bool,
+}
+
+/// No wait is looked into beyond this.
+const LONGEST: Duration = Duration::from_secs(1 << 20);
 
 impl Scheduler {
-    pub(super) fn admit(&self, now: Time, ticket: &mut Ticket) -> Result<(), RejectReason> {
+    pub(super) fn admit(&self, now: Time, ticket: &mut Ticket) -> Result<Fits, RejectReason> {
         if self.drain.is_some() {
             return Err(RejectReason::new(ErrorCode::ShuttingDown, "slmd is going down"));
         }
@@ -19,14 +32,11 @@ impl Scheduler {
             return Err(RejectReason::new(ErrorCode::Expired, message));
         }
         self.check_memory(ticket)?;
-        let (_, waiting) = self.load();
-        let free = self.model(ticket.model).ledger.free();
-        let full = self.sessions.len() + 1 >= MAX_SESSIONS;
-        let kept = if ticket.priority == Priority::Urgent { URGENT_SEATS } else { 0 };
-        if waiting >= self.limits.queue + free + kept || full {
-            let message = format!("{waiting} requests wait already, and that is the limit");
-            return Err(RejectReason::new(ErrorCode::Busy, message));
+        self.check_queue(ticket)?;
+        if ticket.deadline.best_effort {
+            return Ok(Fits::default());
         }
+        self.check_pause(ticket)?;
         self.check_time(now, ticket)
     }
 
@@ -48,97 +58,123 @@ impl Scheduler {
         Err(reason)
     }
 
-    fn check_time(&self, now: Time, ticket: &mut Ticket) -> Result<(), RejectReason> {
-        if ticket.deadline.best_effort || self.keeps_promises(now, Some(ticket), None) {
+    fn check_queue(&self, ticket: &Ticket) -> Result<(), RejectReason> {
+        let (_, waiting) = self.load();
+        let free = self.model(ticket.model).ledger.free();
+        let full = self.sessions.len() + 1 >= MAX_SESSIONS;
+        let kept = if ticket.priority == Priority::Urgent { URGENT_SEATS } else { 0 };
+        if waiting < self.limits.queue + free + kept && !full {
             return Ok(());
+        }
+        let message = format!("{waiting} requests wait already, and that is the limit");
+        Err(RejectReason::new(ErrorCode::Busy, message))
+    }
+
+    /// Nothing is promised to background work while it pauses.
+    fn check_pause(&self, ticket: &Ticket) -> Result<(), RejectReason> {
+        if ticket.priority != Priority::Background || self.pressure.background_percent > 0 {
+            return Ok(());
+        }
+        let message = "background work pauses, to spare the machine; `best_effort` may wait for it";
+        Err(RejectReason::new(ErrorCode::Busy, message))
+    }
+
+    fn check_time(&self, now: Time, ticket: &mut Ticket) -> Result<Fits, RejectReason> {
+        if let Some(fits) = self.may_promise(now, ticket) {
+            return Ok(fits);
         }
         let asked = ticket.max_new;
         if ticket.flexible {
             let (mut fits, mut too_many) = (0, asked);
             while too_many - fits > 1 {
                 ticket.max_new = fits + (too_many - fits) / 2;
-                if self.keeps_promises(now, Some(ticket), None) {
+                if self.may_promise(now, ticket).is_some() {
                     fits = ticket.max_new;
                 } else {
                     too_many = ticket.max_new;
                 }
             }
             ticket.max_new = fits.max(1);
-            if fits > 0 {
-                return Ok(());
+            if fits > 0
+                && let Some(fits) = self.may_promise(now, ticket)
+            {
+                return Ok(fits);
             }
         }
         Err(self.infeasible(now, ticket))
     }
 
+    /// Whether this request and all that were promised before can be served in time; if need be,
+    /// with a slot that is freed for an urgent one.
+    fn may_promise(&self, now: Time, ticket: &Ticket) -> Option<Fits> {
+        let newcomer = Session::new(*ticket);
+        let tasks = self.promised(now);
+        let percent = self.margin() * self.pressure.stretch_percent / 100;
+        let joined_by = |task: Task| {
+            let mut after = tasks.clone();
+            after.push(task).ok().map(|()| after)
+        };
+        let joins =
+            |task| joined_by(task).is_some_and(|after| self.may_join(now, &tasks, &after, percent));
+        let task = Task::new(&newcomer);
+        if joins(task) {
+            return Some(Fits { from: None, last: false });
+        }
+        if joins(task.behind()) {
+            return Some(Fits { from: None, last: true });
+        }
+        let after = joined_by(task.with_slot())?;
+        let frees =
+            |&i: &usize| self.may_join(now, &tasks, &unseated(&after, &self.sessions[i]), percent);
+        let from = self.holders_below(&newcomer).into_iter().find(frees)?;
+        Some(Fits { from: Some(from), last: false })
+    }
+
+    /// What is kept in reserve when something is promised, as a percentage of the price.
+    pub(super) fn margin(&self) -> u32 {
+        100 + self.models.iter().map(|m| m.costs.margin_percent()).max().unwrap_or(0)
+    }
+
     fn infeasible(&self, now: Time, ticket: &Ticket) -> RejectReason {
-        let ahead: Duration = self
-            .sessions
-            .iter()
-            .filter(|s| s.due() < Session::new(*ticket).due() && s.is_promised())
-            .map(|s| self.remaining(s))
-            .sum();
-        let needs = ahead + self.remaining(&Session::new(*ticket));
-        let given = ticket.deadline.answer.since(now);
-        let mut reason = RejectReason::new(
-            ErrorCode::DeadlineInfeasible,
-            format!("needs {} ms, {} ms given", needs.as_millis(), given.as_millis()),
-        );
-        reason.needs_ms = Some(u32::try_from(needs.as_millis()).unwrap_or(u32::MAX));
+        let bounds = ticket.deadline;
+        let unhurried = Deadline { first_token: None, ..bounds };
+        let answer_fits =
+            self.may_promise(now, &Ticket { deadline: unhurried, ..*ticket }).is_some();
+        let (what, given, needs) = if answer_fits {
+            let first = |bound| Deadline { first_token: Some(bound), ..bounds };
+            let given = bounds.first_token.unwrap_or(bounds.answer);
+            ("the first token needs", given, self.needs(now, ticket, first))
+        } else {
+            let answer = |bound| Deadline { answer: bound, ..unhurried };
+            ("needs", bounds.answer, self.needs(now, ticket, answer))
+        };
+        let (needs, given) = (needs.as_millis(), given.since(now).as_millis());
+        let message = format!("{what} {needs} ms, {given} ms given");
+        let mut reason = RejectReason::new(ErrorCode::DeadlineInfeasible, message);
+        reason.needs_ms = Some(u32::try_from(needs).unwrap_or(u32::MAX));
         reason
     }
 
-    /// Whether every session (and `newcomer`) that was promised its deadline would meet it, if from
-    /// `now` on they ran by earliest deadline, each to its full length, as slots become free;
-    /// `seated` counts as holding a slot.
-    pub(super) fn keeps_promises(
-        &self,
-        now: Time,
-        newcomer: Option<&Ticket>,
-        seated: Option<RequestId>,
-    ) -> bool {
-        let newcomer = newcomer.map(|t| Session::new(*t));
-        let holds = |s: &Session| s.slot.is_some() || seated == Some(s.ticket.id);
-        let mut order: heapless::Vec<&Session, MAX_SESSIONS> = heapless::Vec::new();
-        let mut free: heapless::Vec<usize, MAX_MODELS> =
-            self.models.iter().map(|m| usize::from(m.caps.slots)).collect();
-        for session in self.sessions.iter().chain(newcomer.as_ref()) {
-            if session.is_promised() {
-                let model = usize::from(session.ticket.model.0);
-                free[model] = free[model].saturating_sub(usize::from(holds(session)));
-                order.push(session).expect("admission keeps to MAX_SESSIONS");
+    /// The least bound, counted from `now`, with which the request would be admitted.
+    fn needs(&self, now: Time, ticket: &Ticket, bounded: impl Fn(Time) -> Deadline) -> Duration {
+        let fits = |after: Duration| {
+            let deadline = bounded(now.after(after));
+            self.may_promise(now, &Ticket { deadline, ..*ticket }).is_some()
+        };
+        let mut enough = NEEDS_GRAIN;
+        while !fits(enough) && enough < LONGEST {
+            enough *= 2;
+        }
+        let mut short = enough / 2;
+        while enough - short > NEEDS_GRAIN {
+            let middle = short + (enough - short) / 2;
+            if fits(middle) {
+                enough = middle;
+            } else {
+                short = middle;
             }
         }
-        order.sort_unstable_by_key(|s| s.due());
-        let mut clock = now;
-        while !order.is_empty() {
-            let starts = |s: &&Session| holds(s) || free[usize::from(s.ticket.model.0)] > 0;
-            let at = order.iter().position(starts).unwrap_or(0);
-            let session = order.remove(at);
-            let first = clock.after(self.until_first_token(session));
-            clock = clock.after(self.remaining(session));
-            let bound = session.ticket.deadline.first_token.filter(|_| session.generated() == 0);
-            if clock > session.ticket.deadline.answer || bound.is_some_and(|b| first > b) {
-                return false;
-            }
-            free[usize::from(session.ticket.model.0)] += usize::from(holds(session));
-        }
-        true
-    }
-
-    fn remaining(&self, session: &Session) -> Duration {
-        let model = self.model(session.ticket.model);
-        let to_decode = session.to_come().saturating_sub(1);
-        model.costs.price(session.pending(), self.chunk(model), to_decode) * self.margin() / 100
-    }
-
-    /// Per cent of the predicted time that is promised.
-    const fn margin(&self) -> u32 {
-        MARGIN_PERCENT * self.pressure.stretch_percent / 100
-    }
-
-    fn until_first_token(&self, session: &Session) -> Duration {
-        let model = self.model(session.ticket.model);
-        model.costs.price(session.pending(), self.chunk(model), 0) * self.margin() / 100
+        // Whole milliseconds, and never less than what fits.
+        Duration::from_millis(enough.as_millis() as u64 + 1)
     }
 }

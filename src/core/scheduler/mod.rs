@@ -3,16 +3,17 @@
 //! The caller says what happened ([`Scheduler::handle`]) and asks what to do
 //! ([`Scheduler::poll`]); between two steps of the engine nothing else changes state.
 //!
-//! Policy: while every promise would still be kept if anything at all ran next, the highest priority
-//! goes first and its sessions take turns step by step. As soon as that is not so, sessions with a
-//! promise run by earliest deadline, which is optimal for one preemptible resource (Liu and Layland
-//! 1973, Dertouzos 1974); rank by priority would break promises when a slot becomes free early. A
-//! slot is kept until its session ends, but a best-effort session may lose it and is computed anew.
+//! Policy: whoever comes first in the order of service ([`share`]) runs, as long as every promise
+//! would still be kept after its step. As soon as that is not so, the plan that keeps them decides
+//! ([`forecast`]). A slot is kept until its session ends; a best-effort session may lose it to a
+//! promise, and any of lower priority to an urgent one if no promise is broken: it is computed anew.
 
 mod admission;
+mod forecast;
+mod share;
 mod turn;
 
-use super::cost::Costs;
+use super::cost::{Costs, Load};
 use super::error::RejectReason;
 use super::ledger::Ledger;
 use super::plan::{Caps, MAX_ROWS, ModelId, Slot};
@@ -85,6 +86,8 @@ pub enum RowOutcome {
     Grew(u32),
     /// The request ended, after growing by this many tokens.
     Ended(StopReason, u32),
+    /// Nothing came of it, and it may have been another row's fault: run it again, alone.
+    Again,
 }
 
 /// A row of a planned step: feed `count` tokens of request `id` from position `pos` on.
@@ -127,7 +130,7 @@ pub enum Output {
 }
 
 /// The scheduler.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Scheduler {
     models: Vec<Model>,
     limits: Limits,
@@ -135,10 +138,11 @@ pub struct Scheduler {
     outputs: VecDeque<Output>,
     drain: Option<Time>,
     pressure: Pressure,
+    share: share::Share,
     steps: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Model {
     caps: Caps,
     costs: Costs,
@@ -165,6 +169,7 @@ impl Scheduler {
             outputs: VecDeque::with_capacity(2 * room),
             drain: None,
             pressure: Pressure::default(),
+            share: share::Share::default(),
             steps: 0,
         }
     }
@@ -199,7 +204,7 @@ impl Scheduler {
     pub fn handle(&mut self, now: Time, input: Input<'_>) {
         match input {
             Input::Submit(ticket) => self.submit(now, ticket),
-            Input::Stepped { took, rows } => self.stepped(took, rows),
+            Input::Stepped { took, rows } => self.stepped(now, took, rows),
             Input::Cancel(id, reason) => self.finish(id, reason),
             Input::SlotFreed(slot) => self.models[usize::from(slot.model.0)].ledger.release(slot),
             Input::Pressure(pressure) => self.pressure = pressure,
@@ -215,37 +220,52 @@ impl Scheduler {
         }
         match self.plan_step(now) {
             Some(step) => Output::Step(step),
-            None => Output::Idle(self.next_expiry()),
+            None => Output::Idle(self.next_expiry().into_iter().chain(self.rest_ends(now)).min()),
         }
+    }
+
+    /// What the step will take.
+    pub fn predict(&self, step: &Step) -> Duration {
+        let Some(first) = step.first() else { return Duration::ZERO };
+        let rows = step.iter().map(|row| (row.pos, row.count));
+        self.model(first.slot.model).costs.step(load(rows))
     }
 
     fn submit(&mut self, now: Time, mut ticket: Ticket) {
         match self.admit(now, &mut ticket) {
-            Ok(()) => self.sessions.push(Session::new(ticket)),
+            Ok(fits) => {
+                self.sessions.push(Session { last: fits.last, ..Session::new(ticket) });
+                if let Some(from) = fits.from {
+                    self.pass_slot(from, self.sessions.len() - 1);
+                }
+            }
             Err(reason) => self.outputs.push_back(Output::Rejected(ticket.id, reason)),
         }
     }
 
-    fn chunk(&self, model: &Model) -> u32 {
-        model.costs.chunk_within(self.limits.max_step, model.caps.max_chunk)
+    /// The most tokens of a step from position `pos` on.
+    fn chunk(&self, model: &Model, pos: u32) -> u32 {
+        model.costs.chunk_within(self.limits.max_step, pos, model.caps.max_chunk)
     }
 
     fn model(&self, id: ModelId) -> &Model {
         &self.models[usize::from(id.0)]
     }
 
-    fn stepped(&mut self, took: Duration, rows: &[(RequestId, RowOutcome)]) {
+    fn stepped(&mut self, now: Time, took: Duration, rows: &[(RequestId, RowOutcome)]) {
+        self.learn(now, took, rows);
         for &(id, outcome) in rows {
             let Some(session) = self.sessions.iter_mut().find(|s| s.ticket.id == id) else {
                 continue;
             };
-            if rows.len() == 1 {
-                let model = &mut self.models[usize::from(session.ticket.model.0)];
-                model.costs.observe(session.running, took);
+            let fed = std::mem::take(&mut session.running);
+            if outcome == RowOutcome::Again {
+                session.alone = true;
+                continue;
             }
-            session.fed += std::mem::take(&mut session.running);
+            session.fed += fed;
             match outcome {
-                RowOutcome::Fed => {}
+                RowOutcome::Fed | RowOutcome::Again => {}
                 RowOutcome::Grew(tokens) => {
                     session.known += tokens;
                     if session.to_come() == 0 {
@@ -258,6 +278,20 @@ impl Scheduler {
                 }
             }
         }
+    }
+
+    /// Takes note of what a step cost, and of whom it was for.
+    fn learn(&mut self, now: Time, took: Duration, rows: &[(RequestId, RowOutcome)]) {
+        let session = |id: &RequestId| self.sessions.iter().find(|s| s.ticket.id == *id);
+        let fed = rows.iter().filter_map(|(id, _)| session(id)).map(|s| (s.fed, s.running));
+        let load = load(fed);
+        let Some(first) = rows.first().and_then(|(id, _)| session(id)).map(|s| s.ticket) else {
+            return;
+        };
+        if !rows.iter().any(|(_, outcome)| *outcome == RowOutcome::Again) {
+            self.models[usize::from(first.model.0)].costs.observe(load, took);
+        }
+        self.book(now, first.priority, took);
     }
 
     fn finish(&mut self, id: RequestId, reason: StopReason) {
@@ -287,4 +321,15 @@ impl Scheduler {
         let deadlines = self.sessions.iter().map(|s| s.ticket.deadline.answer);
         deadlines.chain(self.drain.filter(|_| !self.sessions.is_empty())).min()
     }
+}
+
+/// What a step of these rows, each with its position and its tokens, is to the engine.
+fn load(rows: impl Iterator<Item = (u32, u32)>) -> Load {
+    let (mut count, mut positions, mut chunk) = (0, 0, None);
+    for (pos, tokens) in rows {
+        count += 1;
+        positions += u64::from(pos);
+        chunk = chunk.or((tokens > 1).then_some(Load::Chunk { pos, tokens }));
+    }
+    chunk.unwrap_or(Load::Decode { rows: count, positions })
 }

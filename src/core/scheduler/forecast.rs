@@ -1,0 +1,330 @@
+//! Whether promises will be kept: the promised sessions played forward, each to its full length.
+//!
+//! A session is two jobs, one after the other: its prompt, due at the first token's bound, and its
+//! answer, due at the deadline. Played forward by earliest due time, one session a step, that is
+//! optimal for one preemptible resource (Liu and Layland 1973; Dertouzos 1974). Where several
+//! sessions share a step, more is done in less time, but each waits longer for its own: so a wide
+//! plan, which feeds the prompts first and then decodes together, is tried too. Whatever plan keeps
+//! every promise, its first step leads to a state from which the same plan still does: that is why a
+//! promise, once given, holds while steps cost what they were thought to. Whom a wide plan has no
+//! room for may still be served behind all others, in the order of arrival.
+
+use super::{MAX_MODELS, MAX_SESSIONS, Scheduler};
+use crate::core::plan::MAX_ROWS;
+use crate::core::request::{RequestId, Time};
+use crate::core::session::{Phase, Session};
+use std::time::Duration;
+
+/// What a promised session has before it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Task {
+    pub id: RequestId,
+    model: usize,
+    pub seated: bool,
+    /// Tokens in its slot.
+    pos: u32,
+    /// Tokens to feed before it decodes.
+    prefill: u32,
+    /// Steps of one token after that.
+    steps: u32,
+    /// The bound on its first token, while there is none.
+    pub first_token: Option<Time>,
+    pub answer: Time,
+    /// Whether the plan fails if it is late.
+    counts: bool,
+    /// Whether it was promised to come behind all who were there.
+    last: bool,
+    /// Whether it waits in the plan until the others are through.
+    waits: bool,
+}
+
+impl Task {
+    pub(super) fn new(session: &Session) -> Self {
+        let decodes = session.phase() == Phase::Decode;
+        let ticket = &session.ticket;
+        let after_prefill = session.to_come().saturating_sub(1);
+        Self {
+            id: ticket.id,
+            model: usize::from(ticket.model.0),
+            seated: session.slot.is_some(),
+            pos: session.fed,
+            prefill: if decodes { 0 } else { session.pending() },
+            steps: after_prefill + if decodes { session.pending() } else { 0 },
+            first_token: ticket.deadline.first_token.filter(|_| session.generated() == 0),
+            answer: ticket.deadline.answer,
+            counts: true,
+            last: session.last,
+            waits: false,
+        }
+    }
+
+    /// The same session after its slot was taken away.
+    pub(super) const fn unseated(self, session: &Session) -> Self {
+        let steps = session.to_come().saturating_sub(1);
+        Self { seated: false, pos: 0, prefill: session.known, steps, ..self }
+    }
+
+    /// The same session, behind all others.
+    pub(super) const fn behind(self) -> Self {
+        Self { last: true, ..self }
+    }
+
+    /// The same session once it has a slot.
+    pub(super) const fn with_slot(self) -> Self {
+        Self { seated: true, ..self }
+    }
+
+    /// When its present job is due.
+    fn due(&self) -> (Time, RequestId) {
+        let bound = self.first_token.filter(|_| self.prefill > 0);
+        (bound.map_or(self.answer, |bound| bound.min(self.answer)), self.id)
+    }
+}
+
+/// The promised sessions, as a plan is played over them.
+pub(super) type Tasks = heapless::Vec<Task, MAX_SESSIONS>;
+
+/// The sessions of a plan's first step, its leader first.
+pub(super) type First = heapless::Vec<RequestId, MAX_ROWS>;
+
+/// What steps are thought to take once something is promised: their price.
+pub(super) const EXACT: u32 = 100;
+
+/// From when on, and how slowly, a plan is played.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    now: Time,
+    percent: u32,
+}
+
+/// How sessions share steps in a plan.
+#[derive(Debug, Clone, Copy)]
+struct Width {
+    /// The most sessions in a step.
+    rows: usize,
+    /// Whether prompts are fed before anybody decodes, so that more decode together.
+    prompts_first: bool,
+}
+
+/// Who breaks the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Broken(pub RequestId);
+
+impl Scheduler {
+    /// The promised sessions as they stand, without those whose promise cannot be kept any more
+    /// after steps that took longer than they should: these must not take others with them.
+    pub(super) fn promised(&self, now: Time) -> Tasks {
+        let promised = self.sessions.iter().filter(|s| s.is_promised());
+        let mut tasks: Tasks = promised.map(Task::new).collect();
+        while let Err(Broken(id)) = self.forecast(now, &tasks, EXACT) {
+            let at = tasks.iter().position(|t| t.id == id).expect("it broke, so it is there");
+            tasks.swap_remove(at);
+        }
+        tasks
+    }
+
+    /// Whether a request would keep its bounds, and all that were promised before theirs, if steps
+    /// take `percent` per cent of their price. `after` is who is there with the request, which comes
+    /// last in it. Of `before` some may have used up part of their reserve without it: these must
+    /// keep half of it, or come first.
+    pub(super) fn may_join(&self, now: Time, before: &Tasks, after: &Tasks, percent: u32) -> bool {
+        if self.forecast(now, after, percent).is_ok() {
+            return true;
+        }
+        let mut any = false;
+        let (mut reserved, mut without_frail) = (before.clone(), after.clone());
+        while let Err(Broken(id)) = self.forecast(now, &reserved, percent) {
+            any = true;
+            for task in reserved.iter_mut().chain(&mut without_frail).filter(|t| t.id == id) {
+                task.counts = false;
+            }
+        }
+        if after.last().is_some_and(|joins| joins.last) {
+            let kept = |tasks, percent| self.behind(Pace { now, percent }, tasks).is_ok();
+            return kept(&without_frail, percent) && kept(after, EXACT);
+        }
+        let half = u32::midpoint(EXACT, percent);
+        any && self.forecast(now, &without_frail, percent).is_ok()
+            && self.forecast(now, after, half).is_ok()
+    }
+
+    /// The promised sessions after a step of some `rows`, each with its tokens, that ends at `now`.
+    ///
+    /// # Errors
+    /// Who is late at its end.
+    pub(super) fn after(
+        &self,
+        now: Time,
+        mut tasks: Tasks,
+        rows: &[(RequestId, u32)],
+    ) -> Result<Tasks, Broken> {
+        let mut free = self.seats_beside(&tasks);
+        for (id, tokens) in rows {
+            if let Some(at) = tasks.iter().position(|t| t.id == *id) {
+                let task = &mut tasks[at];
+                task.pos += tokens;
+                match task.prefill {
+                    0 => task.steps = task.steps.saturating_sub(*tokens),
+                    _ => task.prefill = task.prefill.saturating_sub(*tokens),
+                }
+                if task.prefill == 0 {
+                    settle(&mut tasks, at, now, &mut free)?;
+                }
+            }
+        }
+        Ok(tasks)
+    }
+
+    /// The first step of a plan that keeps all promises from `now` on, if everything takes `percent`
+    /// per cent of its price; nothing for no tasks.
+    ///
+    /// # Errors
+    /// Who is late first if sessions run one by one.
+    pub(super) fn forecast(&self, now: Time, tasks: &Tasks, percent: u32) -> Result<First, Broken> {
+        let pace = Pace { now, percent };
+        self.free(pace, tasks).or_else(|broken| match tasks.iter().any(|task| task.last) {
+            true => self.behind(pace, tasks).or(Err(broken)),
+            false => Err(broken),
+        })
+    }
+
+    /// A plan in which those who were let in behind all others wait for these.
+    fn behind(&self, pace: Pace, tasks: &Tasks) -> Result<First, Broken> {
+        let mut tasks = tasks.clone();
+        tasks.iter_mut().for_each(|task| task.waits = task.last);
+        self.free(pace, &tasks)
+    }
+
+    /// A plan for whoever does not wait, the widest that holds.
+    fn free(&self, pace: Pace, tasks: &Tasks) -> Result<First, Broken> {
+        let widest = self.models.iter().map(|m| m.caps.max_rows).max().unwrap_or(1);
+        let rows = usize::from(widest).min(tasks.len()).min(MAX_ROWS);
+        let wide = [true, false].map(|prompts_first| Width { rows, prompts_first });
+        let narrow = Width { rows: 1, prompts_first: false };
+        let wide = wide.into_iter().filter(|_| rows > 1);
+        let mut plans = wide.map(|width| self.play(pace, tasks.clone(), width));
+        match plans.find(Result::is_ok) {
+            Some(plan) => plan,
+            None => self.play(pace, tasks.clone(), narrow),
+        }
+    }
+
+    fn play(&self, pace: Pace, mut tasks: Tasks, width: Width) -> Result<First, Broken> {
+        let (mut clock, mut first) = (pace.now, First::new());
+        let mut free = self.seats_beside(&tasks);
+        while !tasks.is_empty() {
+            let leader = seat(&mut tasks, &mut free, width.prompts_first);
+            let mut step: heapless::Vec<usize, MAX_ROWS> = heapless::Vec::new();
+            step.push(leader).expect("room for one");
+            let took = if tasks[leader].prefill > 0 {
+                self.play_prefill(&mut tasks[leader])
+            } else {
+                share(&tasks, &mut step, width.rows.min(self.rows_of(tasks[leader].model)));
+                self.play_decode(&mut tasks, &step)
+            };
+            if first.is_empty() {
+                first.extend(step.iter().map(|&i| tasks[i].id));
+            }
+            clock = clock.after(took * pace.percent / 100);
+            step.sort_unstable_by(|a, b| b.cmp(a));
+            for at in step {
+                settle(&mut tasks, at, clock, &mut free)?;
+            }
+        }
+        Ok(first)
+    }
+
+    fn rows_of(&self, model: usize) -> usize {
+        usize::from(self.models[model].caps.max_rows)
+    }
+
+    /// Slots of each model that no promised session holds: best-effort ones give theirs up.
+    fn seats_beside(&self, tasks: &Tasks) -> heapless::Vec<usize, MAX_MODELS> {
+        let held = |model| tasks.iter().filter(|t| t.seated && t.model == model).count();
+        let slots = self.models.iter().map(|m| usize::from(m.caps.slots)).enumerate();
+        slots.map(|(model, slots)| slots.saturating_sub(held(model))).collect()
+    }
+
+    fn play_prefill(&self, task: &mut Task) -> Duration {
+        let model = &self.models[task.model];
+        let (bound, most) = (self.limits.max_step, model.caps.max_chunk);
+        let took = model.costs.prefill(task.pos, task.prefill, bound, most);
+        task.pos += task.prefill;
+        task.prefill = 0;
+        took
+    }
+
+    /// As many steps as all of them have before them.
+    fn play_decode(&self, tasks: &mut Tasks, step: &[usize]) -> Duration {
+        let model = tasks[step[0]].model;
+        let run = step.iter().map(|&i| tasks[i].steps).min().unwrap_or(0);
+        let positions = step.iter().map(|&i| u64::from(tasks[i].pos)).sum();
+        for &at in step {
+            tasks[at].pos += run;
+            tasks[at].steps -= run;
+        }
+        self.models[model].costs.decode_run(step.len() as u32, positions, run)
+    }
+}
+
+/// The tasks after `session` has lost its slot, if it is one of them.
+pub(super) fn unseated(tasks: &Tasks, session: &Session) -> Tasks {
+    let mut tasks = tasks.clone();
+    for task in tasks.iter_mut().filter(|task| task.id == session.ticket.id) {
+        *task = task.unseated(session);
+    }
+    tasks
+}
+
+/// Gives free slots to those who wait, by due time, and says whose turn it is: the earliest due of
+/// those with a slot, or of those whose prompt is not fed, if these go first.
+fn seat(tasks: &mut Tasks, free: &mut [usize], prompts_first: bool) -> usize {
+    loop {
+        let may_sit = |t: &Task| !t.seated && !t.waits && free[t.model] > 0;
+        let waiting = (0..tasks.len()).filter(|&i| may_sit(&tasks[i]));
+        if let Some(next) = waiting.min_by_key(|&i| tasks[i].due()) {
+            free[tasks[next].model] -= 1;
+            tasks[next].seated = true;
+            continue;
+        }
+        let ready = (0..tasks.len()).filter(|&i| tasks[i].seated && !tasks[i].waits);
+        let turn = |&i: &usize| (prompts_first && tasks[i].prefill == 0, tasks[i].due());
+        match ready.min_by_key(turn) {
+            Some(leader) => return leader,
+            // Those before them are through, or need their slots.
+            None => {
+                let next = tasks.iter_mut().filter(|t| t.waits).min_by_key(|t| t.id);
+                next.expect("somebody is ready, or waits").waits = false;
+            }
+        }
+    }
+}
+
+/// Adds those who may share the leader's step, by due time.
+fn share(tasks: &Tasks, step: &mut heapless::Vec<usize, MAX_ROWS>, rows: usize) {
+    let leader = step[0];
+    let fits = |i: &usize| {
+        let task = &tasks[*i];
+        let ready = task.seated && !task.waits && task.prefill == 0;
+        *i != leader && ready && task.model == tasks[leader].model
+    };
+    let mut others: heapless::Vec<usize, MAX_SESSIONS> = (0..tasks.len()).filter(fits).collect();
+    others.sort_unstable_by_key(|&i| tasks[i].due());
+    step.extend(others.into_iter().take(rows - 1));
+}
+
+/// Checks a task at the end of its step, and lets it go if it is done.
+fn settle(tasks: &mut Tasks, at: usize, clock: Time, free: &mut [usize]) -> Result<(), Broken> {
+    let task = &mut tasks[at];
+    if task.first_token.take().is_some_and(|bound| clock > bound) && task.counts {
+        return Err(Broken(task.id));
+    }
+    if task.steps == 0 {
+        if clock > task.answer && task.counts {
+            return Err(Broken(task.id));
+        }
+        free[task.model] += 1;
+        tasks.swap_remove(at);
+    }
+    Ok(())
+}

@@ -1,0 +1,301 @@
+//! A machine in virtual time: a scheduling policy, an engine whose steps have a price, and what
+//! became of every request.
+
+#![allow(dead_code, reason = "not every test or bench uses all of it")]
+
+use slmd::core::cost::{Costs, Load, Shape};
+use slmd::core::error::{ErrorCode, RejectReason};
+use slmd::core::plan::{Caps, ModelId, Rollback, Shapes, StopGrain};
+use slmd::core::request::{Deadline, Priority, RequestId, StopReason, Time};
+use slmd::core::scheduler::{Input, Output, RowOutcome, Scheduler, Step};
+use slmd::core::session::Ticket;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Positions of a slot.
+pub const CONTEXT: u32 = 512;
+
+/// Who decides; [`Scheduler`] is the one that this is all about.
+pub trait Policy {
+    /// As [`Scheduler::handle`].
+    fn handle(&mut self, now: Time, input: Input<'_>);
+    /// As [`Scheduler::poll`].
+    fn poll(&mut self, now: Time) -> Output;
+}
+
+impl Policy for Scheduler {
+    fn handle(&mut self, now: Time, input: Input<'_>) {
+        Self::handle(self, now, input);
+    }
+
+    fn poll(&mut self, now: Time) -> Output {
+        Self::poll(self, now)
+    }
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fate {
+    /// Refused at the door.
+    Rejected(RejectReason),
+    /// It ended so, and then.
+    Ended(StopReason, Time),
+}
+
+/// One request as the world sees it.
+#[derive(Debug)]
+pub struct Record {
+    /// As it was submitted.
+    pub ticket: Ticket,
+    /// How many tokens the model says before its end-of-sequence token.
+    pub natural_len: u32,
+    /// Tokens of the answer so far.
+    pub grown: u32,
+    /// When the first of them came.
+    pub first_token: Option<Time>,
+    /// What became of it.
+    pub fate: Option<Fate>,
+    /// Tokens in its slot, as the engine has it.
+    cached: u32,
+}
+
+impl Record {
+    /// Whether the promise was kept: the first token by its bound, and an answer that was not cut by
+    /// the deadline.
+    pub fn is_met(&self) -> bool {
+        let deadline = self.ticket.deadline;
+        let ended = match self.fate {
+            Some(Fate::Ended(StopReason::Stop | StopReason::Length, at)) => at <= deadline.answer,
+            _ => false,
+        };
+        let in_time = |bound| self.first_token.is_some_and(|at| at <= bound);
+        ended && deadline.first_token.is_none_or(in_time)
+    }
+
+    /// Whether it was let in.
+    pub fn is_admitted(&self) -> bool {
+        !matches!(self.fate, Some(Fate::Rejected(_)))
+    }
+}
+
+/// What a step really takes, given what it should, when it starts and its number.
+pub type Weather = Box<dyn FnMut(Duration, Time, u64) -> Duration>;
+
+/// The machine.
+pub struct World<P> {
+    /// Now.
+    pub now: Time,
+    /// Who decides.
+    pub policy: P,
+    /// Every request.
+    pub records: BTreeMap<RequestId, Record>,
+    /// Who ran, step by step.
+    pub order: Vec<RequestId>,
+    /// How long the engine worked.
+    pub busy: Duration,
+    /// The longest step so far.
+    pub longest_step: Duration,
+    /// Requests whose every step fails unless they run alone, and then too.
+    pub poisoned: Option<RequestId>,
+    truth: Costs,
+    weather: Weather,
+    holders: BTreeMap<u16, RequestId>,
+    steps: u64,
+}
+
+/// What the engine of these worlds can do.
+pub fn caps(slots: u16, rows: u8) -> Caps {
+    Caps {
+        max_rows: rows,
+        multi_token_rows: 1,
+        mixed: false,
+        contiguous: false,
+        shapes: Shapes::Any,
+        rollback: Rollback::AnyLen,
+        all_logits: false,
+        stop: StopGrain::Step,
+        context_tokens: CONTEXT,
+        max_chunk: 64,
+        slots,
+        vocab_size: 100,
+    }
+}
+
+/// A request without a first-token bound, of normal priority.
+pub fn ticket(id: u64, now: Time, prompt: u32, max_new: u32, deadline_ms: u64) -> Ticket {
+    Ticket {
+        id: RequestId(id),
+        model: ModelId(0),
+        prompt_tokens: prompt,
+        max_new,
+        flexible: false,
+        priority: Priority::Normal,
+        deadline: Deadline {
+            answer: now.after(Duration::from_millis(deadline_ms)),
+            first_token: None,
+            best_effort: false,
+        },
+        arrived: now,
+    }
+}
+
+impl<P: Policy> World<P> {
+    /// A machine whose steps cost what `truth` says.
+    pub fn new(policy: P, truth: Shape) -> Self {
+        Self {
+            now: Time(0),
+            policy,
+            records: BTreeMap::new(),
+            order: Vec::new(),
+            busy: Duration::ZERO,
+            longest_step: Duration::ZERO,
+            poisoned: None,
+            truth: Costs::new(truth),
+            weather: Box::new(|took, _, _| took),
+            holders: BTreeMap::new(),
+            steps: 0,
+        }
+    }
+
+    /// Steps take what `weather` makes of their price.
+    #[must_use]
+    pub fn with_weather(mut self, weather: Weather) -> Self {
+        self.weather = weather;
+        self
+    }
+
+    /// From now on steps take what `weather` makes of their price.
+    pub fn weather(&mut self, weather: Weather) {
+        self.weather = weather;
+    }
+
+    /// What a lone request takes on the idle machine.
+    pub fn alone(&self, prompt: u32, max_new: u32) -> Duration {
+        let prefill = self.truth.prefill(0, prompt, Duration::from_secs(1), 64);
+        prefill + self.truth.decode_run(1, prompt.into(), max_new - 1)
+    }
+
+    /// Hands a request over.
+    pub fn submit(&mut self, ticket: Ticket, natural_len: u32) {
+        let record =
+            Record { ticket, natural_len, grown: 0, first_token: None, fate: None, cached: 0 };
+        self.records.insert(ticket.id, record);
+        self.policy.handle(self.now, Input::Submit(ticket));
+    }
+
+    /// Cancels a request.
+    pub fn cancel(&mut self, id: RequestId) {
+        self.policy.handle(self.now, Input::Cancel(id, StopReason::Cancelled));
+    }
+
+    /// Runs until there is nothing to do before `until`.
+    pub fn run_until(&mut self, until: Time) {
+        while self.now < until {
+            match self.policy.poll(self.now) {
+                Output::Rejected(id, reason) => self.end(id, Fate::Rejected(reason)),
+                Output::Finished { id, reason, slot } => {
+                    self.end(id, Fate::Ended(reason, self.now));
+                    if let Some(slot) = slot {
+                        self.holders.remove(&slot.index);
+                        self.policy.handle(self.now, Input::SlotFreed(slot));
+                    }
+                }
+                Output::Step(step) => self.step(&step),
+                Output::Idle(next) => {
+                    let next = next.map_or(until, |t| t.min(until));
+                    assert!(next > self.now, "nothing to do, and no time passes");
+                    self.now = next;
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        self.check(step);
+        let load = load(step);
+        let price = self.truth.step(load);
+        let took = (self.weather)(price, self.now, self.steps);
+        self.steps += 1;
+        self.now = self.now.after(took);
+        self.busy += took;
+        self.longest_step = self.longest_step.max(took);
+        let fails = step.iter().any(|row| Some(row.id) == self.poisoned);
+        let rows: Vec<_> = step
+            .iter()
+            .map(|row| {
+                self.order.push(row.id);
+                let outcome = match (fails, step.len()) {
+                    (true, 1) => RowOutcome::Ended(StopReason::Failed, 0),
+                    (true, _) => RowOutcome::Again,
+                    (false, _) => self.fed(row.id, row.pos + row.count, row.logits),
+                };
+                (row.id, outcome)
+            })
+            .collect();
+        self.policy.handle(self.now, Input::Stepped { took, rows: &rows });
+    }
+
+    fn fed(&mut self, id: RequestId, cached: u32, logits: bool) -> RowOutcome {
+        let now = self.now;
+        let record = self.records.get_mut(&id).expect("only what was submitted runs");
+        record.cached = cached;
+        if !logits {
+            return RowOutcome::Fed;
+        }
+        if record.grown >= record.natural_len {
+            record.first_token.get_or_insert(now);
+            return RowOutcome::Ended(StopReason::Stop, 0);
+        }
+        record.grown += 1;
+        record.first_token.get_or_insert(now);
+        RowOutcome::Grew(1)
+    }
+
+    /// What an engine would refuse, or get wrong without a word.
+    fn check(&mut self, step: &Step) {
+        assert!(!step.is_empty());
+        assert!(step.len() == 1 || step.iter().all(|r| r.count == 1), "mixed step: {step:?}");
+        for row in step {
+            assert!(row.count > 0 && row.pos + row.count <= CONTEXT, "{row:?}");
+            let holder = self.holders.insert(row.slot.index, row.id);
+            let record = &self.records[&row.id];
+            assert!(record.fate.is_none(), "{:?} runs after its end", row.id);
+            if row.pos > 0 {
+                assert_eq!(holder, Some(row.id), "the slot holds another's tokens: {row:?}");
+                assert_eq!(row.pos, record.cached, "not what the slot holds: {row:?}");
+            }
+            let known = record.ticket.prompt_tokens + record.grown;
+            assert!(row.pos + row.count <= known, "tokens that do not exist: {row:?}");
+            assert_eq!(row.logits, row.pos + row.count == known, "{row:?}");
+        }
+    }
+
+    fn end(&mut self, id: RequestId, fate: Fate) {
+        let record = self.records.get_mut(&id).expect("only what was submitted ends");
+        let before = record.fate.replace(fate);
+        assert_eq!(before, None, "{id:?} has two final states");
+    }
+
+    /// What became of request `id`; it must have ended.
+    pub fn fate(&self, id: u64) -> &Fate {
+        self.records[&RequestId(id)].fate.as_ref().expect("it has ended")
+    }
+
+    /// The code with which request `id` was refused, if it was.
+    pub fn refusal(&self, id: u64) -> Option<ErrorCode> {
+        match self.fate(id) {
+            Fate::Rejected(reason) => Some(reason.code),
+            Fate::Ended(..) => None,
+        }
+    }
+}
+
+fn load(step: &Step) -> Load {
+    match step.first() {
+        Some(row) if row.count > 1 => Load::Chunk { pos: row.pos, tokens: row.count },
+        _ => Load::Decode {
+            rows: step.len() as u32,
+            positions: step.iter().map(|row| u64::from(row.pos)).sum(),
+        },
+    }
+}
