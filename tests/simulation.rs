@@ -41,7 +41,6 @@ impl World {
             max_rows: rows,
             multi_token_rows: 1,
             mixed: false,
-            contiguous: true,
             shapes: Shapes::Any,
             rollback: Rollback::AnyLen,
             all_logits: false,

@@ -88,7 +88,7 @@ impl Scheduler {
         self.sessions[index].slot = self.models[model].ledger.reserve();
     }
 
-    /// The leader and those who may share its step, by rising slot index.
+    /// The leader and those who may share its step, those first whose last turn is longest ago.
     fn companions(&self, leader: usize, most: usize) -> heapless::Vec<usize, MAX_ROWS> {
         let first = &self.sessions[leader];
         let caps = &self.model(first.ticket.model).caps;
@@ -104,23 +104,11 @@ impl Scheduler {
                 && s.ticket.model == first.ticket.model
                 && s.ticket.priority == first.ticket.priority
         };
-        let at = |index: i32| {
-            (0..self.sessions.len()).find(|&i| {
-                self.sessions[i].slot.is_some_and(|s| i32::from(s.index) == index)
-                    && shares(&self.sessions[i])
-            })
-        };
-        let home = i32::from(first.slot.expect("the leader was seated").index);
-        for direction in [1, -1] {
-            let mut index = home + direction;
-            while rows.len() < most
-                && let Some(other) = at(index)
-            {
-                rows.push(other).expect("bounded by MAX_ROWS");
-                index += direction;
-            }
-        }
-        rows.sort_unstable_by_key(|&i| self.sessions[i].slot.map(|s| s.index));
+        let mut others: heapless::Vec<usize, MAX_SESSIONS> = (0..self.sessions.len())
+            .filter(|&i| i != leader && shares(&self.sessions[i]))
+            .collect();
+        others.sort_unstable_by_key(|&i| self.sessions[i].last_step);
+        rows.extend(others.into_iter().take(most - 1));
         rows
     }
 
