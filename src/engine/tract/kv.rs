@@ -7,7 +7,7 @@ use crate::kernels::Isa;
 use crate::kernels::attention::{Cached, Rows, quantise_row, round_row};
 
 /// What `auto` stands for; `docs/engines.md` has the rule and the figures.
-const AUTO: KvType = KvType::Int8;
+const AUTO: KvType = KvType::F16;
 
 /// What the arena of one layer has room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
