@@ -145,7 +145,6 @@ impl Waiting {
             max_rows: 1,
             multi_token_rows: 1,
             mixed: false,
-            contiguous: true,
             shapes: Shapes::Any,
             rollback: Rollback::AnyLen,
             all_logits: false,

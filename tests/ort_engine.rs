@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Greedy, feed, largest_difference, top};
-use slmd::core::plan::{ModelId, Row, Slot, StepPlan, Want};
+use slmd::core::plan::{KvType, ModelId, Row, Slot, StepPlan, Want};
 use slmd::engine::ort::OrtEngine;
 use slmd::engine::{Engine, EngineOptions, StepError};
 
@@ -14,7 +14,7 @@ fn load(model: &str, options: &EngineOptions) -> Option<OrtEngine> {
 }
 
 fn options() -> EngineOptions {
-    EngineOptions { threads: 2, slots: 3, context_tokens: 128, max_chunk: 64 }
+    EngineOptions { threads: 2, slots: 3, context_tokens: 128, max_chunk: 64, kv: KvType::Auto }
 }
 
 fn prompt(len: u32) -> Vec<u32> {
@@ -79,6 +79,14 @@ fn slots_do_not_disturb_each_other_and_rows_share_a_step() {
 }
 
 #[test]
+fn rows_at_any_slots_give_what_single_rows_give() {
+    for model in ["tiny-int4", "tiny-int4-asym", "tiny-int8"] {
+        let Some(mut engine) = load(model, &common::rows::options()) else { return };
+        common::rows::check(&mut engine);
+    }
+}
+
+#[test]
 fn a_lower_position_forgets_what_was_beyond() {
     for model in MODELS {
         let Some(mut engine) = load(model, &options()) else { return };
@@ -115,10 +123,18 @@ fn a_plan_beyond_the_limits_is_refused_and_the_engine_lives_on() {
 
 #[test]
 fn a_step_can_be_stopped_from_another_thread_and_a_late_stop_is_harmless() {
-    let Some(mut engine) = load("tiny-tjs", &options()) else { return };
+    for model in ["tiny-int4", "tiny-tjs"] {
+        let Some(engine) = load(model, &options()) else { return };
+        stop_and_go_on(engine);
+    }
+}
+
+fn stop_and_go_on(mut engine: OrtEngine) {
     let stopper = engine.stopper().expect("ONNX Runtime stops between operators");
     stopper.stop();
     let tokens = prompt(60);
+    feed(&mut engine, 1, 0, &tokens[..20]);
+    let parked = feed(&mut engine, 1, 20, &tokens[20..21]);
     let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let watcher = std::thread::spawn({
         let done = std::sync::Arc::clone(&done);
@@ -139,5 +155,6 @@ fn a_step_can_be_stopped_from_another_thread_and_a_late_stop_is_harmless() {
     done.store(true, std::sync::atomic::Ordering::Relaxed);
     watcher.join().expect("the watcher ends");
     assert!(stopped, "no step of 2,000 was stopped");
-    feed(&mut engine, 0, 0, &tokens);
+    assert_eq!(feed(&mut engine, 1, 20, &tokens[20..21]), parked, "the parked slot was disturbed");
+    assert_eq!(feed(&mut engine, 0, 0, &tokens), feed(&mut engine, 2, 0, &tokens));
 }

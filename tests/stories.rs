@@ -3,7 +3,7 @@
 
 mod common;
 
-use slmd::core::plan::EngineKind;
+use slmd::core::plan::{EngineKind, KvType};
 use slmd::engine::EngineOptions;
 use slmd::runtime::{Limits, Origin, Outbox, Runtime};
 use slmd::supervisor::{Plan, bring_up};
@@ -16,7 +16,13 @@ fn plan(model: &str, engine: EngineKind) -> Option<Plan> {
         model: Some(common::model_dir(model)?),
         variant: None,
         engine,
-        options: EngineOptions { threads: 1, slots: 2, context_tokens: 512, max_chunk: 64 },
+        options: EngineOptions {
+            threads: 1,
+            slots: 2,
+            context_tokens: 512,
+            max_chunk: 64,
+            kv: KvType::Auto,
+        },
         limits: Limits {
             queue: 4,
             max_step: Duration::from_millis(60),

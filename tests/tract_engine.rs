@@ -5,7 +5,7 @@ mod common;
 
 use common::{Greedy, feed, largest_difference};
 use slmd::bundle::{GraphSource, KvUpdate, ModelGraph, Port, PortType};
-use slmd::core::plan::{ModelId, Row, Slot, StepPlan, Want};
+use slmd::core::plan::{KvType, ModelId, Row, Slot, StepPlan, Want};
 use slmd::engine::tract::TractEngine;
 use slmd::engine::{Engine, EngineOptions, LoadError, StepError};
 
@@ -27,7 +27,7 @@ const MODELS: [&str; 13] = [
 ];
 
 fn options() -> EngineOptions {
-    EngineOptions { threads: 2, slots: 3, context_tokens: 128, max_chunk: 64 }
+    EngineOptions { threads: 2, slots: 3, context_tokens: 128, max_chunk: 64, kv: KvType::F32 }
 }
 
 fn load(model: &str, options: &EngineOptions) -> Option<TractEngine> {
@@ -130,6 +130,14 @@ fn slots_do_not_disturb_each_other_and_rows_share_a_step() {
 }
 
 #[test]
+fn rows_at_any_slots_give_what_single_rows_give() {
+    for model in ["tiny-int4", "tiny-int4-asym", "tiny-fp32"] {
+        let Some(mut engine) = load(model, &common::rows::options()) else { return };
+        common::rows::check(&mut engine);
+    }
+}
+
+#[test]
 fn decoding_rides_along_with_a_prefill() {
     let Some(mut engine) = load("tiny-int4", &options()) else { return };
     let (long, short) = (prompt(50), prompt(9));
@@ -216,6 +224,8 @@ fn a_step_can_be_stopped_from_another_thread() {
     let Some(mut engine) = load("smollm2-135m-int4", &options) else { return };
     let stopper = engine.stopper().expect("tract steps can be stopped");
     let tokens = prompt(512);
+    feed(&mut engine, 2, 0, &tokens[..8]);
+    let parked = feed(&mut engine, 2, 8, &tokens[8..9]);
     let halt = std::sync::atomic::AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -230,6 +240,9 @@ fn a_step_can_be_stopped_from_another_thread() {
         result
     });
     assert_eq!(result, Err(StepError::Stopped));
+    // The watcher's last calls, and this one, came after the step: they stop nothing.
+    stopper.stop();
+    assert_eq!(feed(&mut engine, 2, 8, &tokens[8..9]), parked, "the parked slot was disturbed");
     assert_eq!(feed(&mut engine, 0, 0, &tokens[..8]), feed(&mut engine, 1, 0, &tokens[..8]));
 }
 

@@ -50,6 +50,7 @@ pub struct BudgetSection {
     pub context_tokens: Value<i64>,
     pub sessions: Value<i64>,
     pub queue: Value<i64>,
+    pub kv: Value<String>,
 }
 
 /// `[latency]`

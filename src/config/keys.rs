@@ -120,6 +120,13 @@ pub const KEYS: &[Key] = &[
         "Requests that wait for a slot, 0 to 1024; beyond that `busy`.",
     ),
     key(
+        "budget.kv",
+        Kind::Text,
+        "`auto`",
+        "How keys and values are kept in the slots: `f32`, `f16`, `int8`, or `auto` for what \
+         `docs/engines.md` found best. ONNX Runtime takes what the graph has.",
+    ),
+    key(
         "latency.deadline-ms",
         Kind::Integer,
         "30000",

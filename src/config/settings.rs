@@ -7,7 +7,7 @@ use super::mqtt::{JournalSettings, MqttSettings};
 use super::size::{format_bytes, parse_bytes};
 use super::source::{Config, Origin, Place, Source, Sourced};
 use crate::bundle::{Task, TaskSpec, files};
-use crate::core::plan::EngineKind;
+use crate::core::plan::{EngineKind, KvType};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -56,6 +56,8 @@ pub struct Settings {
     pub sessions: Sourced<u16>,
     /// Requests that wait.
     pub queue: Sourced<usize>,
+    /// How keys and values are stored.
+    pub kv: Sourced<KvType>,
     /// Milliseconds to the whole answer.
     pub deadline_ms: Sourced<u32>,
     /// Milliseconds to the first token.
@@ -142,6 +144,7 @@ impl Config {
             context_tokens: narrow(or(context, defaults.context_tokens.map(i64::from), 1024)),
             sessions: narrow(or(sessions, defaults.sessions.map(i64::from), 2)),
             queue: narrow(or(queue, None, 8)),
+            kv: self.kv()?,
             ttft_ms: self.ttft(&deadline_ms)?,
             deadline_ms,
             max_step_ms: narrow(or(max_step, None, 60)),
@@ -212,6 +215,19 @@ impl Config {
                 Some(engine) => Ok(Sourced::new(engine, source.origin(at))),
                 None => {
                     let problem = format!("no engine {:?}: auto, ort or tract", at.get_ref());
+                    Err(source.refuse(at, problem))
+                }
+            },
+        }
+    }
+
+    fn kv(&self) -> Result<Sourced<KvType>, ConfigError> {
+        match self.pick(|f| f.budget.kv.as_ref()) {
+            None => Ok(Sourced::new(KvType::Auto, Origin::Default)),
+            Some((source, at)) => match KvType::from_name(at.get_ref()) {
+                Some(kv) => Ok(Sourced::new(kv, source.origin(at))),
+                None => {
+                    let problem = format!("no type {:?}: auto, f32, f16 or int8", at.get_ref());
                     Err(source.refuse(at, problem))
                 }
             },

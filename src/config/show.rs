@@ -32,6 +32,7 @@ impl Settings {
             entry("budget.context-tokens", &self.context_tokens, ToString::to_string),
             entry("budget.sessions", &self.sessions, ToString::to_string),
             entry("budget.queue", &self.queue, ToString::to_string),
+            entry("budget.kv", &self.kv, |v| format!("{:?}", v.name())),
             entry("latency.deadline-ms", &self.deadline_ms, ToString::to_string),
             entry("latency.ttft-ms", &self.ttft_ms, |v| optional(v.map(|v| v.to_string()))),
             entry("latency.max-step-ms", &self.max_step_ms, ToString::to_string),

@@ -31,6 +31,37 @@ impl EngineKind {
     }
 }
 
+/// How the keys and values of the cache are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KvType {
+    /// What `docs/engines.md` says is best for the engine and the graph.
+    #[default]
+    Auto,
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats.
+    F16,
+    /// 8-bit codes with a scale for each position and head.
+    Int8,
+}
+
+impl KvType {
+    /// The type of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Auto, Self::F32, Self::F16, Self::Int8].into_iter().find(|kv| kv.name() == name)
+    }
+
+    /// The name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Int8 => "int8",
+        }
+    }
+}
+
 /// Which of the loaded models (main, escalation, encoder).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ModelId(pub u8);
@@ -113,8 +144,6 @@ pub struct Caps {
     pub multi_token_rows: u8,
     /// Whether single-token and multi-token rows may share a step.
     pub mixed: bool,
-    /// Whether the slots of a step must be neighbours, in rising order of index.
-    pub contiguous: bool,
     /// Which shapes run.
     pub shapes: Shapes,
     /// How to go back.

@@ -12,7 +12,7 @@ pub mod scripted;
 #[cfg(feature = "tract")]
 pub mod tract;
 
-use crate::core::plan::{Caps, Slot, StepPlan, Want};
+use crate::core::plan::{Caps, KvType, Slot, StepPlan, Want};
 pub use memory::{ProcessMemory, process_memory};
 
 /// How an engine is to be loaded.
@@ -26,6 +26,8 @@ pub struct EngineOptions {
     pub context_tokens: u32,
     /// The most tokens of one row in one step.
     pub max_chunk: u32,
+    /// How keys and values are stored.
+    pub kv: KvType,
 }
 
 /// Bytes, as the engine really holds them.
@@ -155,8 +157,8 @@ pub fn check_plan(caps: &Caps, plan: &StepPlan<'_>) -> Result<(), StepError> {
         if row.want == Want::All && !caps.all_logits {
             return fault("all logits from a model that gives the last ones".to_owned());
         }
-        if caps.contiguous && row.slot.index != rows[0].slot.index + at as u16 {
-            return fault("slots that are not neighbours in rising order".to_owned());
+        if rows[..at].iter().any(|other| other.slot.index == row.slot.index) {
+            return fault(format!("slot {} twice", row.slot.index));
         }
     }
     Ok(())

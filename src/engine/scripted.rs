@@ -26,7 +26,6 @@ impl ScriptedEngine {
             max_rows: MAX_ROWS as u8,
             multi_token_rows: 1,
             mixed: false,
-            contiguous: true,
             shapes: Shapes::Any,
             rollback: Rollback::AnyLen,
             all_logits: false,

@@ -81,10 +81,8 @@ pub fn matmul(
     assert_eq!(x.len(), rows * k, "input shape");
     assert!(bias.is_empty() || bias.len() == n, "bias shape");
     let groups = n.div_ceil(GROUP);
-    let part_groups = match pool.threads() {
-        1 => groups.max(1),
-        threads => (64 * 1024 / (k * GROUP).max(1)).clamp(1, groups.div_ceil(threads).max(1)),
-    };
+    let even = groups.div_ceil(pool.threads()).max(1);
+    let part_groups = (64 * 1024 / (k * GROUP).max(1)).clamp(1, even);
     let out = Shards::new(out);
     pool.run(groups.div_ceil(part_groups), &|part| {
         let first = part * part_groups;

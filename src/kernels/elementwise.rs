@@ -24,6 +24,20 @@ pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     if x < -87.3 { 0.0 } else { result }
 }
 
+/// The largest magnitude.
+#[inline(always)]
+pub(crate) fn largest_of(values: &[f32]) -> f32 {
+    let mut lanes = [0f32; 16];
+    let (chunks, rest) = values.as_chunks::<16>();
+    for chunk in chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane = lane.max(value.abs());
+        }
+    }
+    let rest = rest.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+    lanes.iter().fold(rest, |largest, lane| largest.max(*lane))
+}
+
 multiversion! {
     /// Root mean square norm of each row of `x`: `x / sqrt(mean(x^2) + epsilon) * weight`.
     ///

@@ -72,7 +72,7 @@ macro_rules! multiversion {
                 fn avx512($($arg: $ty),*) {
                     $generic::<true>($($arg),*)
                 }
-                #[target_feature(enable = "avx2,fma")]
+                #[target_feature(enable = "avx2,fma,f16c")]
                 #[allow(clippy::too_many_arguments)]
                 fn avx2($($arg: $ty),*) {
                     $generic::<true>($($arg),*)

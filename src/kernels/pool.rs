@@ -14,12 +14,16 @@ const SPIN: Duration = Duration::from_micros(50);
 
 type Job = *const (dyn Fn(usize) + Sync);
 
+/// Says that what is left of a job is not wanted any more.
+pub type Halted = Box<dyn Fn() -> bool + Send + Sync>;
+
 struct Shared {
     /// Job number in the upper half, parts not yet claimed in the lower half.
     state: AtomicU64,
     /// Parts of the current job that are not finished.
     unfinished: AtomicUsize,
     job: UnsafeCell<Option<Job>>,
+    halted: Halted,
     panicked: AtomicBool,
     stop: AtomicBool,
     sleepers: AtomicUsize,
@@ -61,7 +65,9 @@ impl Shared {
             // SAFETY: the claimed part belongs to the current job, whose pointer was stored before
             // the parts became claimable; `run` does not return while a part is unfinished.
             let job = unsafe { (*self.job.get()).map(|job| &*job) };
-            if let Some(job) = job {
+            if let Some(job) = job
+                && !(self.halted)()
+            {
                 let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(part)));
                 if outcome.is_err() {
                     self.panicked.store(true, Ordering::Relaxed);
@@ -114,10 +120,20 @@ impl Pool {
     /// # Errors
     /// When the system refuses a thread.
     pub fn new(threads: usize) -> std::io::Result<Self> {
+        Self::halting(threads, Box::new(|| false))
+    }
+
+    /// The same, but parts that were not begun when `halted` came to hold are left out: what a job
+    /// wrote is of no use then.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn halting(threads: usize, halted: Halted) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
             unfinished: AtomicUsize::new(0),
             job: UnsafeCell::new(None),
+            halted,
             panicked: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             sleepers: AtomicUsize::new(0),
@@ -146,13 +162,14 @@ impl Pool {
         self.workers.len() + 1
     }
 
-    /// Calls `job` once for each part in `0..parts`, on all threads, and returns when all are done.
+    /// Calls `job` once for each part in `0..parts`, on all threads, and returns when all are done,
+    /// or left out because the pool was halted.
     ///
     /// # Panics
     /// If `job` panicked on any thread, or calls `run` of the same pool.
     pub fn run(&self, parts: usize, job: &(dyn Fn(usize) + Sync)) {
         if self.workers.is_empty() || parts <= 1 {
-            (0..parts).for_each(job);
+            (0..parts).take_while(|_| !(self.shared.halted)()).for_each(job);
             return;
         }
         let parts = u32::try_from(parts).expect("fewer than 2^32 parts");
@@ -264,6 +281,29 @@ mod tests {
                 });
                 assert!(hits.iter().all(|hit| hit.load(Ordering::Relaxed) == 1));
             }
+        }
+    }
+
+    #[test]
+    fn a_halted_job_begins_no_part_more_and_the_next_one_runs() {
+        for threads in [1, 3] {
+            let begun = Arc::new(AtomicUsize::new(0));
+            let limit = Arc::new(AtomicUsize::new(5));
+            let halted = {
+                let (begun, limit) = (Arc::clone(&begun), Arc::clone(&limit));
+                move || begun.load(Ordering::SeqCst) >= limit.load(Ordering::SeqCst)
+            };
+            let pool = Pool::halting(threads, Box::new(halted)).expect("threads");
+            let count = |_| {
+                begun.fetch_add(1, Ordering::SeqCst);
+            };
+            pool.run(1000, &count);
+            // Each thread may have looked just before the fifth part began.
+            let ran = begun.swap(0, Ordering::SeqCst);
+            assert!((5..5 + threads).contains(&ran), "{ran} parts ran");
+            limit.store(usize::MAX, Ordering::SeqCst);
+            pool.run(1000, &count);
+            assert_eq!(begun.load(Ordering::SeqCst), 1000);
         }
     }
 

@@ -64,6 +64,7 @@ impl From<&Settings> for Plan {
                 slots: settings.sessions.value,
                 context_tokens: settings.context_tokens.value,
                 max_chunk: MAX_CHUNK,
+                kv: settings.kv.value,
             },
             exact_context: matches!(
                 settings.context_tokens.origin,

@@ -4,6 +4,7 @@
 pub mod daemon;
 pub mod mosquitto;
 pub mod requester;
+pub mod rows;
 
 use slmd::bundle::ModelGraph;
 use slmd::core::plan::{ModelId, Row, Slot, StepPlan, Want};
@@ -91,7 +92,7 @@ impl Greedy {
         self.said
     }
 
-    /// Decodes one token of each session in one step; their slots are neighbours.
+    /// Decodes one token of each session in one step.
     pub fn step_together(sessions: &mut [Self], engine: &mut dyn Engine) {
         let fed: Vec<[u32; 1]> = sessions.iter().map(|s| [s.next]).collect();
         let rows: Vec<Row<'_>> = sessions

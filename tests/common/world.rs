@@ -109,7 +109,6 @@ pub fn caps(slots: u16, rows: u8) -> Caps {
         max_rows: rows,
         multi_token_rows: 1,
         mixed: false,
-        contiguous: false,
         shapes: Shapes::Any,
         rollback: Rollback::AnyLen,
         all_logits: false,

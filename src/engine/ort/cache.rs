@@ -46,7 +46,7 @@ pub struct Cache {
     blocks: Vec<Block>,
     /// For [`KvUpdate::Append`]: where the graph writes, while it reads from `blocks`.
     spare: Vec<Block>,
-    /// For [`KvUpdate::Append`]: per slot the length, and whether `spare` holds it.
+    /// Per slot the length, and for [`KvUpdate::Append`] whether `spare` holds it.
     lens: Vec<(usize, bool)>,
 }
 
@@ -97,17 +97,11 @@ impl Cache {
         Ok(())
     }
 
-    /// Binds `pos` positions of `slot` as past and room for `new` more as present. Only for
-    /// [`KvUpdate::Append`], before every run; [`Cache::appended`] follows a successful one.
-    pub fn bind_append(
-        &mut self,
-        binding: &IoBinding,
-        slot: usize,
-        pos: usize,
-        new: usize,
-    ) -> Result<(), String> {
-        self.truncate(slot, pos);
-        let (from, to) = match self.lens[slot].1 {
+    /// Binds the positions of `slot` as past and room for `new` more as present. Only for
+    /// [`KvUpdate::Append`], before every run; [`Cache::grew`] follows a successful one.
+    pub fn bind_append(&self, binding: &IoBinding, slot: usize, new: usize) -> Result<(), String> {
+        let (pos, side) = self.lens[slot];
+        let (from, to) = match side {
             false => (&self.blocks, &self.spare),
             true => (&self.spare, &self.blocks),
         };
@@ -122,16 +116,28 @@ impl Cache {
         Ok(())
     }
 
-    /// Takes note that the run after [`Cache::bind_append`] succeeded.
-    pub fn appended(&mut self, slot: usize, len: usize) {
-        let side = self.lens[slot].1;
-        self.lens[slot] = (len, !side);
+    /// Takes note that a run made `slot` hold `len` positions.
+    pub fn grew(&mut self, slot: usize, len: usize) {
+        let turned = self.update == KvUpdate::Append;
+        let (old, side) = &mut self.lens[slot];
+        (*old, *side) = (len, *side != turned);
     }
 
-    /// Forgets positions beyond `len`: heads move together, since the tensor is packed.
-    fn truncate(&mut self, slot: usize, len: usize) {
+    /// Positions that `slot` holds.
+    pub fn len(&self, slot: usize) -> usize {
+        self.lens[slot].0
+    }
+
+    /// Whether `slot` has room for a position beyond those that it holds.
+    pub fn takes_more(&self, slot: usize) -> bool {
+        self.len(slot) < self.shape.positions
+    }
+
+    /// Forgets positions beyond `len`. Where the graph appends, heads move together, since the
+    /// tensor is packed.
+    pub fn truncate(&mut self, slot: usize, len: usize) {
         let (old, side) = self.lens[slot];
-        if len < old && len > 0 {
+        if self.update == KvUpdate::Append && len < old && len > 0 {
             let (row, start) = (self.shape.row_bytes(), slot * self.shape.bytes());
             let blocks = if side { &mut self.spare } else { &mut self.blocks };
             for block in blocks {

@@ -6,16 +6,20 @@
 mod cache;
 mod ffi;
 pub mod library;
+mod spans;
 mod stop;
 
 use super::{Engine, EngineInfo, EngineOptions, Footprint, LoadError, StepError, Stop, check_plan};
 use crate::bundle::{GraphSource, KvUpdate, ModelGraph, PortType};
-use crate::core::plan::{Caps, MAX_ROWS, Rollback, Shapes, Slot, StepPlan, StopGrain, Want};
+use crate::core::plan::{
+    Caps, KvType, MAX_ROWS, Rollback, Row, Shapes, Slot, StepPlan, StopGrain, Want,
+};
 use crate::kernels::half;
 use cache::Cache;
 use ffi::{Block, Tensor};
 use ort::session::builder::{BuilderResult, GraphOptimizationLevel, SessionBuilder};
 use ort::session::{IoBinding, Session};
+use spans::Span;
 use std::ffi::CString;
 use std::sync::Arc;
 use stop::Stopper;
@@ -45,9 +49,15 @@ struct Range {
 struct Bound {
     base: usize,
     rows: usize,
-    /// Tokens a row for which ids, positions and logits are bound.
-    tokens: usize,
+    /// Tokens a row, and the first row of logits, for which ids, positions and logits are bound.
+    shape: Option<(usize, usize)>,
     binding: IoBinding,
+}
+
+/// A row of a run: one of the plan, or a dummy.
+struct Fed<'a> {
+    pos: u32,
+    tokens: &'a [u32],
 }
 
 struct Ports {
@@ -76,6 +86,7 @@ impl OrtEngine {
     /// # Errors
     /// [`LoadError`]: no library, or what ONNX Runtime says of the graph.
     pub fn load(graph: &ModelGraph, options: &EngineOptions) -> Result<Self, LoadError> {
+        check_kv(graph, options.kv)?;
         let library = library::load()?;
         let fault = |problem: String| LoadError::Engine { file: graph.file_name(), problem };
         let before = super::process_memory().anonymous_bytes;
@@ -108,52 +119,69 @@ impl OrtEngine {
         })
     }
 
-    fn run(&mut self, plan: &StepPlan<'_>) -> Result<(), String> {
-        let (base, rows) = (usize::from(plan.rows[0].slot.index), plan.rows.len());
-        let tokens = plan.rows[0].tokens.len();
-        self.fill(plan);
-        let at = self.bound(base, rows)?;
-        let bound = &mut self.bindings[at];
-        if bound.tokens != tokens {
-            bound.tokens = 0;
-            bind_shapes(
-                &bound.binding,
-                &self.ports,
-                &self.buffers,
-                self.caps.vocab_size,
-                rows,
-                tokens,
-            )?;
-            bound.tokens = tokens;
+    fn run(&mut self, plan: &StepPlan<'_>) -> Result<(), StepError> {
+        let slots: heapless::Vec<usize, MAX_ROWS> = plan.rows.iter().map(slot_of).collect();
+        let most = usize::from(self.caps.max_rows);
+        let spans = spans::spans(&slots, most, |slot| self.cache.takes_more(slot));
+        for row in plan.rows {
+            self.cache.truncate(slot_of(row), row.pos as usize);
         }
-        let past = plan.rows[0].pos as usize;
+        self.locate_logits(plan, &spans);
+        let stopper = Arc::clone(&self.stopper);
+        let (result, stopped) = stopper.watch(|| {
+            let mut first = 0;
+            spans.iter().try_for_each(|span| {
+                self.run_span(plan, span, first)?;
+                first += span.rows.len();
+                Ok(())
+            })
+        });
+        match result {
+            Err(_) if stopped => return Err(StepError::Stopped),
+            Err(message) => return Err(StepError::Engine(message)),
+            Ok(()) => {}
+        }
+        for row in plan.rows {
+            self.cache.grew(slot_of(row), row.pos as usize + row.tokens.len());
+        }
+        self.widen_logits();
+        Ok(())
+    }
+
+    /// One run over neighbouring slots; its logits go to the rows from `first` on.
+    fn run_span(&mut self, plan: &StepPlan<'_>, span: &Span, first: usize) -> Result<(), String> {
+        let Span { base, rows } = span;
+        let fed = rows.iter().enumerate().map(|(at, row)| match row {
+            Some(row) => Fed { pos: plan.rows[*row].pos, tokens: plan.rows[*row].tokens },
+            // Written beyond what the slot holds: its next row overwrites it.
+            None => Fed { pos: self.cache.len(base + at) as u32, tokens: &[0] },
+        });
+        let fed: heapless::Vec<Fed<'_>, MAX_ROWS> = fed.collect();
+        let tokens = fed[0].tokens.len();
+        self.fill(&fed);
+        let at = self.bound(*base, fed.len())?;
+        let bound = &mut self.bindings[at];
+        if bound.shape != Some((tokens, first)) {
+            bound.shape = None;
+            let shape = [fed.len(), tokens];
+            bind_shape(&bound.binding, &self.ports, &self.buffers, &self.caps, shape, first)?;
+            bound.shape = Some((tokens, first));
+        }
         if self.cache.update() == KvUpdate::Append {
-            self.cache.bind_append(&bound.binding, base, past, tokens)?;
+            self.cache.bind_append(&bound.binding, *base, tokens)?;
         }
         if let Some((name, element)) = &self.ports.mask {
-            let total = plan.rows.iter().map(|r| r.pos as usize).max().unwrap_or(0) + tokens;
-            let block = if rows == 1 { &self.buffers.ones } else { &self.buffers.mask };
-            let mask = Tensor::over(block, 0, &[rows as i64, total as i64], *element)?;
+            let total = fed.iter().map(|row| row.pos as usize).max().unwrap_or(0) + tokens;
+            let block = if fed.len() == 1 { &self.buffers.ones } else { &self.buffers.mask };
+            let mask = Tensor::over(block, 0, &[fed.len() as i64, total as i64], *element)?;
             ffi::bind_input(&bound.binding, name, &mask)?;
         }
-        let (session, binding, options) =
-            (&mut self.session, &bound.binding, &self.stopper.options);
-        let (result, stopped) = self.stopper.watch(|| ffi::run(session, options, binding));
-        match result {
-            Err(_) if stopped => Err(String::new()),
-            Err(message) => Err(message),
-            Ok(()) => {
-                if self.cache.update() == KvUpdate::Append {
-                    self.cache.appended(base, past + tokens);
-                }
-                Ok(())
-            }
-        }
+        ffi::run(&mut self.session, &self.stopper.options, &bound.binding)
     }
 
     /// Writes ids, positions and the mask of several rows.
-    fn fill(&mut self, plan: &StepPlan<'_>) {
-        let rows = plan.rows.iter();
+    fn fill(&mut self, fed: &[Fed<'_>]) {
+        let rows = fed.iter();
         let ids = rows.clone().flat_map(|r| r.tokens.iter().copied());
         write(&mut self.buffers.ids, self.ports.ids.1, ids);
         if let Some((_, element)) = self.ports.positions {
@@ -161,7 +189,7 @@ impl OrtEngine {
             write(&mut self.buffers.positions, element, positions);
         }
         if let Some((_, element)) = self.ports.mask
-            && plan.rows.len() > 1
+            && fed.len() > 1
         {
             let total = rows.clone().map(|r| r.pos + 1).max().unwrap_or(1);
             let mask = rows.flat_map(|r| (0..total).map(move |p| u32::from(p <= r.pos)));
@@ -178,31 +206,41 @@ impl OrtEngine {
         if self.cache.update() == KvUpdate::InPlace {
             self.cache.bind_in_place(&binding, base, rows)?;
         }
-        self.bindings.push(Bound { base, rows, tokens: 0, binding });
+        self.bindings.push(Bound { base, rows, shape: None, binding });
         Ok(self.bindings.len() - 1)
     }
 
-    fn locate_logits(&mut self, plan: &StepPlan<'_>) {
+    /// Where each row's logits will be, in the order of the plan.
+    fn locate_logits(&mut self, plan: &StepPlan<'_>, spans: &[Span]) {
         let vocab = self.caps.vocab_size as usize;
+        let fed = || spans.iter().flat_map(|span| span.rows.iter());
         self.rows.clear();
         for (index, row) in plan.rows.iter().enumerate() {
+            let place = fed().position(|row| *row == Some(index)).expect("every row is in a span");
             let given = if self.ports.last_logits_only { 1 } else { row.tokens.len() };
             let (skip, len) = match row.want {
                 Want::None => (0, 0),
                 Want::Last => (given - 1, 1),
                 Want::All => (0, given),
             };
-            let range = Range { start: (index * given + skip) * vocab, len: len * vocab };
+            let range = Range { start: (place * given + skip) * vocab, len: len * vocab };
             self.rows.push(range).expect("a plan has at most MAX_ROWS rows");
-            if self.ports.logits.1 == PortType::F16 && range.len > 0 {
-                let halves = self.buffers.logits.elements::<u16>();
-                let end = range.start + range.len;
-                if self.buffers.widened.len() < end {
-                    self.buffers.widened.resize(end, 0.0);
-                }
-                let wide = self.buffers.widened[range.start..end].iter_mut();
-                wide.zip(&halves[range.start..end]).for_each(|(w, h)| *w = half::to_f32(*h));
+        }
+    }
+
+    /// Turns the logits asked for into f32, where the graph gives f16.
+    fn widen_logits(&mut self) {
+        if self.ports.logits.1 != PortType::F16 {
+            return;
+        }
+        let halves = self.buffers.logits.elements::<u16>();
+        for range in &self.rows {
+            let range = range.start..range.start + range.len;
+            if self.buffers.widened.len() < range.end {
+                self.buffers.widened.resize(range.end, 0.0);
             }
+            let wide = self.buffers.widened[range.clone()].iter_mut();
+            wide.zip(&halves[range]).for_each(|(w, h)| *w = half::to_f32(*h));
         }
     }
 }
@@ -222,12 +260,7 @@ impl Engine for OrtEngine {
 
     fn step(&mut self, plan: &StepPlan<'_>) -> Result<(), StepError> {
         check_plan(&self.caps, plan)?;
-        self.run(plan).map_err(|message| match message.as_str() {
-            "" => StepError::Stopped,
-            _ => StepError::Engine(message),
-        })?;
-        self.locate_logits(plan);
-        Ok(())
+        self.run(plan)
     }
 
     fn logits(&mut self, row: usize) -> &mut [f32] {
@@ -238,7 +271,9 @@ impl Engine for OrtEngine {
         }
     }
 
-    fn release(&mut self, _slot: Slot) {}
+    fn release(&mut self, slot: Slot) {
+        self.cache.truncate(usize::from(slot.index), 0);
+    }
 
     fn stopper(&self) -> Option<Arc<dyn Stop>> {
         Some(Arc::clone(&self.stopper) as Arc<dyn Stop>)
@@ -283,14 +318,14 @@ impl Buffers {
     }
 }
 
-/// Binds ids, positions and logits for `rows` rows of `tokens` tokens.
-fn bind_shapes(
+/// Binds ids, positions and logits for `shape` (rows, tokens); the logits lie from row `first` on.
+fn bind_shape(
     binding: &IoBinding,
     ports: &Ports,
     buffers: &Buffers,
-    vocab: u32,
-    rows: usize,
-    tokens: usize,
+    caps: &Caps,
+    [rows, tokens]: [usize; 2],
+    first: usize,
 ) -> Result<(), String> {
     let shape = [rows as i64, tokens as i64];
     let (name, element) = &ports.ids;
@@ -298,10 +333,16 @@ fn bind_shapes(
     if let Some((name, element)) = &ports.positions {
         ffi::bind_input(binding, name, &Tensor::over(&buffers.positions, 0, &shape, *element)?)?;
     }
-    let given = if ports.last_logits_only { 1 } else { tokens as i64 };
+    let given = if ports.last_logits_only { 1 } else { tokens };
     let (name, element) = &ports.logits;
-    let shape = [rows as i64, given, i64::from(vocab)];
-    ffi::bind_output(binding, name, &Tensor::over(&buffers.logits, 0, &shape, *element)?)
+    let offset = first * given * caps.vocab_size as usize * element.size();
+    let shape = [rows as i64, given as i64, i64::from(caps.vocab_size)];
+    ffi::bind_output(binding, name, &Tensor::over(&buffers.logits, offset, &shape, *element)?)
+}
+
+/// The slot of a row.
+fn slot_of(row: &Row<'_>) -> usize {
+    usize::from(row.slot.index)
 }
 
 /// Writes integers as the port's element type.
@@ -322,7 +363,6 @@ fn caps(graph: &ModelGraph, options: &EngineOptions) -> Caps {
         max_rows: if in_place { options.slots.min(MAX_ROWS as u16) as u8 } else { 1 },
         multi_token_rows: 1,
         mixed: false,
-        contiguous: true,
         shapes: Shapes::Any,
         rollback: Rollback::AnyLen,
         all_logits: !graph.last_logits_only,
@@ -332,6 +372,24 @@ fn caps(graph: &ModelGraph, options: &EngineOptions) -> Caps {
         slots: options.slots,
         vocab_size: graph.vocab_size as u32,
     }
+}
+
+/// The graph decides how its caches are stored.
+fn check_kv(graph: &ModelGraph, wish: KvType) -> Result<(), LoadError> {
+    let have = match graph.kv_type {
+        PortType::F16 => KvType::F16,
+        _ => KvType::F32,
+    };
+    if wish == KvType::Auto || wish == have {
+        return Ok(());
+    }
+    let problem = format!(
+        "its caches are {}, while budget.kv is {:?}: ONNX Runtime takes what the graph has; leave \
+         it at \"auto\", or take engine = \"tract\"",
+        have.name(),
+        wish.name()
+    );
+    Err(LoadError::Unsupported { file: graph.file_name(), problem })
 }
 
 fn open(

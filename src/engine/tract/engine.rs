@@ -14,7 +14,9 @@ use super::lower::{self, Lowered};
 use super::ops::Runtime;
 use super::stopper::{StopHandle, Stopper};
 use crate::bundle::{GraphSource, KvUpdate, ModelGraph};
-use crate::core::plan::{Caps, MAX_ROWS, Rollback, Row, Shapes, Slot, StepPlan, StopGrain, Want};
+use crate::core::plan::{
+    Caps, KvType, MAX_ROWS, Rollback, Row, Shapes, Slot, StepPlan, StopGrain, Want,
+};
 use crate::engine::{
     Engine, EngineInfo, EngineOptions, Footprint, LoadError, StepError, Stop, check_plan,
 };
@@ -48,8 +50,19 @@ impl TractEngine {
     pub fn load(graph: &ModelGraph, options: &EngineOptions) -> Result<Self, LoadError> {
         let file = graph.file_name();
         let engine_error = |problem: String| LoadError::Engine { file: file.clone(), problem };
+        if graph.kv_update == KvUpdate::Append && !matches!(options.kv, KvType::Auto | KvType::F32)
+        {
+            let problem = format!(
+                "its caches are appended to and stay f32, while budget.kv is {:?}: leave it at \
+                 \"auto\"",
+                options.kv.name()
+            );
+            return Err(LoadError::Unsupported { file, problem });
+        }
         let model = read_model(graph).map_err(engine_error)?;
-        let pool = Pool::new(options.threads)
+        let stopper = Arc::new(Stopper::default());
+        let halted = Arc::clone(&stopper);
+        let pool = Pool::halting(options.threads, Box::new(move || halted.is_stopping()))
             .map_err(|error| engine_error(format!("no thread: {error}")))?;
         let isa = Isa::detect();
         let runtime = Arc::new(Runtime { isa, pool, activations: Mutex::default() });
@@ -60,7 +73,7 @@ impl TractEngine {
         let session = build::build(&onnx, &mut lowered)
             .map_err(|error| engine_error(format!("{error:#}")))?;
         trim_heap();
-        Ok(Self::new(graph, options, session, runtime, &lowered))
+        Ok(Self::new(graph, options, session, runtime, stopper, &lowered))
     }
 
     fn new(
@@ -68,6 +81,7 @@ impl TractEngine {
         options: &EngineOptions,
         session: Session,
         runtime: Arc<Runtime>,
+        stopper: Arc<Stopper>,
         lowered: &Lowered,
     ) -> Self {
         let appends = graph.kv_update == KvUpdate::Append;
@@ -78,7 +92,6 @@ impl TractEngine {
             max_rows: if several { MAX_ROWS as u8 } else { 1 },
             multi_token_rows: 1,
             mixed: several,
-            contiguous: false,
             shapes: Shapes::Any,
             rollback: Rollback::AnyLen,
             all_logits: lowered.selects_rows || !graph.last_logits_only,
@@ -122,7 +135,7 @@ impl TractEngine {
                 library: None,
             },
             footprint,
-            stopper: Arc::new(Stopper::default()),
+            stopper,
             runtime,
         }
     }
@@ -130,10 +143,7 @@ impl TractEngine {
     /// Refuses what [`Caps`] rules out, and what would read keys that are not there.
     fn check(&self, plan: &StepPlan<'_>) -> Result<(), StepError> {
         check_plan(&self.caps, plan)?;
-        for (at, row) in plan.rows.iter().enumerate() {
-            if plan.rows[..at].iter().any(|other| other.slot.index == row.slot.index) {
-                return Err(StepError::Plan(format!("slot {} twice", row.slot.index)));
-            }
+        for row in plan.rows {
             let slot = usize::from(row.slot.index);
             if let Some(kv) = self.appended.get(slot) {
                 let have = kv.first().map_or(0, |keys| keys.shape()[2]);
@@ -271,10 +281,12 @@ impl Engine for TractEngine {
         let result = self.run(plan.rows);
         let stopped = self.stopper.is_stopping();
         self.stopper.end();
-        result.map_err(|error| match stopped {
-            true => StepError::Stopped,
-            false => StepError::Engine(format!("{error:#}")),
-        })
+        if stopped {
+            // Even without an error: the last operator may have left out a part.
+            self.spans.clear();
+            return Err(StepError::Stopped);
+        }
+        result.map_err(|error| StepError::Engine(format!("{error:#}")))
     }
 
     fn logits(&mut self, row: usize) -> &mut [f32] {

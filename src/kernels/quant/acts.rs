@@ -2,6 +2,7 @@
 
 use super::BLOCK;
 use crate::kernels::Isa;
+use crate::kernels::elementwise::largest_of;
 use crate::kernels::isa::multiversion;
 
 /// Rows of activations with symmetric 8-bit codes.
@@ -108,18 +109,4 @@ fn quantise_rows_generic<const FMA: bool>(
             sums[at] = sum;
         }
     }
-}
-
-/// The largest magnitude.
-#[inline(always)]
-fn largest_of(values: &[f32]) -> f32 {
-    let mut lanes = [0f32; 16];
-    let (chunks, rest) = values.as_chunks::<16>();
-    for chunk in chunks {
-        for (lane, value) in lanes.iter_mut().zip(chunk) {
-            *lane = lane.max(value.abs());
-        }
-    }
-    let rest = rest.iter().fold(0f32, |largest, value| largest.max(value.abs()));
-    lanes.iter().fold(rest, |largest, lane| largest.max(*lane))
 }

@@ -124,7 +124,7 @@ pub fn matmul(
     // Parts of some 256 KiB of weights: small enough to balance, large enough to be worth a claim.
     let part_groups = (256 * 1024 / weights.group_bytes().max(1)).clamp(1, groups);
     let even = groups.div_ceil(pool.threads());
-    let part_groups = if pool.threads() == 1 { groups } else { part_groups.min(even) };
+    let part_groups = part_groups.min(even);
     let out = Shards::new(out);
     pool.run(groups.div_ceil(part_groups), &|part| {
         let first = part * part_groups;

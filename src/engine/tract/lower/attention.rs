@@ -6,6 +6,7 @@ use tract_onnx::pb::NodeProto;
 
 use super::{Lowering, is_microsoft};
 use crate::engine::tract::inputs::SLOTS;
+use crate::engine::tract::kv::KvShape;
 use crate::engine::tract::ops::{GroupQueryAttention, HeadNorms, OwnOp, RotaryTables};
 use crate::engine::tract::proto::{Attributes, input};
 use crate::engine::tract::tensors::dim;
@@ -22,7 +23,7 @@ impl Lowering<'_> {
             }
             layers += 1;
             let Some(op) = self.attention(&node) else { continue };
-            self.kv_bytes += 2 * 4 * op.slots * op.kv_heads * op.context * op.attention.head_dim;
+            self.kv_bytes += op.kv.bytes();
             let mut inputs = vec![node.input[0].clone()];
             if !op.packed {
                 inputs.extend([node.input[1].clone(), node.input[2].clone()]);
@@ -91,8 +92,13 @@ impl Lowering<'_> {
             interleaved: node.int("rotary_interleaved", 0) != 0,
             norms,
             window,
-            slots: usize::from(self.options.slots.max(1)),
-            context: self.options.context_tokens as usize,
+            kv: KvShape {
+                kv: self.options.kv,
+                slots: usize::from(self.options.slots.max(1)),
+                heads: kv_heads,
+                context: self.options.context_tokens as usize,
+                dim: head_dim,
+            },
         })
     }
 

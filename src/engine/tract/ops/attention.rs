@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tract_onnx::tract_hir::internal::*;
 
 use super::{Kernel, RotaryTables, Runtime, floats, ints, tensor};
-use crate::engine::tract::kv::KvArena;
+use crate::engine::tract::kv::{KvArena, KvShape};
 use crate::kernels::attention::{Attention, attend};
 use crate::kernels::elementwise;
 
@@ -36,8 +36,7 @@ pub(in super::super) struct GroupQueryAttention {
     pub norms: Option<HeadNorms>,
     /// How many positions a token sees, itself included.
     pub window: Option<usize>,
-    pub slots: usize,
-    pub context: usize,
+    pub kv: KvShape,
 }
 
 impl GroupQueryAttention {
@@ -84,7 +83,7 @@ impl GroupQueryAttention {
         let mut rotated = vec![0f32; places.len() * queries.width];
         for (token, &(slot, position)) in places.iter().enumerate() {
             ensure!(
-                slot < self.slots && position < self.context,
+                slot < self.kv.slots && position < self.kv.context,
                 "slot {slot}, position {position}"
             );
             let query = &mut rotated[token * queries.width..][..queries.width];
@@ -92,7 +91,7 @@ impl GroupQueryAttention {
             self.prepare(query, norms.map(|norms| norms.query.as_slice()), position)?;
             let mut key = keys.row(token)?.to_vec();
             self.prepare(&mut key, norms.map(|norms| norms.key.as_slice()), position)?;
-            arena.write(slot, position, &key, values.row(token)?);
+            arena.write(self.runtime.isa, slot, position, &key, values.row(token)?);
         }
         let group = self.heads / self.kv_heads;
         let arena = &*arena;
@@ -102,13 +101,12 @@ impl GroupQueryAttention {
                 let kv_head = part % self.kv_heads;
                 let end = position + 1;
                 let start = self.window.map_or(0, |window| end.saturating_sub(window));
-                let mut scores = vec![0f32; end - start];
+                let mut scores = vec![0f32; group * (end - start)];
                 attend(
                     self.runtime.isa,
                     &self.attention,
                     &rotated[part * group * dim..(part + 1) * group * dim],
-                    arena.keys(slot, kv_head, start..end),
-                    arena.values(slot, kv_head, start..end),
+                    arena.read(slot, kv_head, start..end),
                     &mut scores,
                     out,
                 );
@@ -137,8 +135,7 @@ impl Kernel for GroupQueryAttention {
     }
 
     fn state(&self) -> Option<Box<dyn OpState>> {
-        let arena = KvArena::new(self.slots, self.kv_heads, self.context, self.attention.head_dim);
-        Some(Box::new(AttentionState { layer: self.clone(), arena }))
+        Some(Box::new(AttentionState { layer: self.clone(), arena: KvArena::new(self.kv) }))
     }
 }
 
