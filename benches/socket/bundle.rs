@@ -9,7 +9,7 @@ const PROMPTS: usize = 8;
 /// A special token that no answer has: it stands for the end of an answer.
 const NEVER: u32 = 3;
 /// Each is one token in most vocabularies.
-const WORDS: &str = "the of and to in a is that for it was on are as with they at be this from or \
+pub const WORDS: &str = "the of and to in a is that for it was on are as with they at be this from or \
     one had by but not what all were when we there can an your which their said if do will each \
     about how up out them then she many some so these would other into has more her two like him \
     see time could no make than first been its who now people my made over did down only way find \
