@@ -1,7 +1,7 @@
 //! What the daemon says that a request needs, against what it takes.
 
 use crate::load::one;
-use crate::mix::{Kind, Mix, Request};
+use crate::mix::{Kind, Mix, Request, UNHURRIED_MS};
 use crate::report::Report;
 use crate::server::Ending;
 use crate::site::Site;
@@ -57,7 +57,7 @@ pub fn measure(site: &Site, options: &Options, report: &mut Report) {
             eprintln!("not refused with what it needs: {:?}", refused.ended);
             continue;
         };
-        let taken = one(&mut server, Request { deadline_ms: 600_000.0, ..hopeless });
+        let taken = one(&mut server, Request { deadline_ms: UNHURRIED_MS, ..hopeless });
         let took_ms = taken.took_ms().expect("an answer");
         errors.push(100.0 * (needs_ms - took_ms) / took_ms);
     }

@@ -8,7 +8,7 @@ use crate::report::Report;
 use crate::site::Site;
 use clap::Args;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Of one processor.
@@ -79,7 +79,7 @@ impl Activity {
         activity
     }
 
-    fn add(&mut self, task: &PathBuf) {
+    fn add(&mut self, task: &Path) {
         let read = |file: &str| std::fs::read_to_string(task.join(file)).unwrap_or_default();
         let on_cpu_ns = read("schedstat").split_whitespace().next().map(str::to_owned);
         self.cpu_s += on_cpu_ns.and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e9;

@@ -5,11 +5,13 @@ use crate::mosquitto::free_port;
 use crate::server::{Ending, Heard, Number, Server, What};
 use crate::socket::wait;
 use serde_json::{Value, json};
+use slmd::text::Tokenizer;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How it is started.
@@ -29,7 +31,7 @@ pub struct LlamaServer {
     child: Child,
     port: u16,
     calls: BTreeMap<Number, Call>,
-    tokenize: Box<dyn Fn(&str) -> Vec<u32>>,
+    tokenizer: Arc<Tokenizer>,
 }
 
 /// One request.
@@ -41,8 +43,8 @@ struct Call {
 }
 
 impl LlamaServer {
-    /// Starts it and waits until it is healthy; prompts are sent as the tokens that `tokenize` gives.
-    pub fn start(plan: &Plan<'_>, tokenize: impl Fn(&str) -> Vec<u32> + 'static) -> Self {
+    /// Starts it and waits until it is healthy; prompts are sent as tokens.
+    pub fn start(plan: &Plan<'_>, tokenizer: Arc<Tokenizer>) -> Self {
         let port = free_port();
         let context = plan.sessions * plan.context_tokens;
         let child = Command::new(plan.program)
@@ -58,8 +60,7 @@ impl LlamaServer {
             .stderr(Stdio::null())
             .spawn()
             .expect("llama-server starts");
-        let (calls, tokenize) = (BTreeMap::new(), Box::new(tokenize));
-        let mut server = Self { child, port, calls, tokenize };
+        let mut server = Self { child, port, calls: BTreeMap::new(), tokenizer };
         let began = Instant::now();
         while !server.is_healthy() {
             assert!(server.child.try_wait().expect("a child").is_none(), "llama-server has ended");
@@ -79,8 +80,9 @@ impl LlamaServer {
     }
 
     fn body(&self, request: &Request) -> Value {
+        let tokens = self.tokenizer.encode(&request.prompt, true).expect("good text has tokens");
         let mut body = json!({
-            "prompt": (self.tokenize)(&request.prompt), "n_predict": request.max_tokens,
+            "prompt": tokens, "n_predict": request.max_tokens,
             "temperature": 0, "ignore_eos": true, "cache_prompt": false, "stream": request.stream,
         });
         match request.shape {

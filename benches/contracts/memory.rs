@@ -2,7 +2,7 @@
 
 use crate::load::closed;
 use crate::machine::peak_rss_of;
-use crate::mix::{Kind, Mix, Request, Shape, Yardstick};
+use crate::mix::{Kind, Mix, Request, Shape, UNHURRIED_MS, Yardstick};
 use crate::process::memory_of;
 use crate::report::Report;
 use crate::server::Server;
@@ -112,13 +112,13 @@ fn longest(site: &Site, server: &mut dyn Server, sessions: usize) {
 
 /// Whole and early answers, streamed or not, with and without time, and some that are too long.
 fn mixed(mix: &mut Mix<'_>, number: usize, context: usize) -> Request {
-    let request = if number % 3 == 0 { mix.next() } else { mix.next_unhurried() };
+    let request = if number.is_multiple_of(3) { mix.next() } else { mix.next_unhurried() };
     match number % 16 {
         4 => Request { shape: Shape::Early(4), ..request },
         9 => Request { max_tokens: context as u32, ..request },
         14 => {
             let (prompt, prompt_tokens) = mix.prompt(context - 1 - request.max_tokens as usize);
-            Request { prompt, prompt_tokens, deadline_ms: 600_000.0, ttft_ms: None, ..request }
+            Request { prompt, prompt_tokens, deadline_ms: UNHURRIED_MS, ttft_ms: None, ..request }
         }
         _ => request,
     }

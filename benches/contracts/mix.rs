@@ -12,6 +12,9 @@ const GRACE_MS: f64 = 5.0;
 /// Of answers that end early, one token in so many that were allowed.
 const EARLY: u32 = 4;
 
+/// A deadline that does not matter.
+pub const UNHURRIED_MS: f64 = 3_600_000.0;
+
 /// A class, its share of the requests, and how many times its service time it may take.
 struct Class {
     name: &'static str,
@@ -91,7 +94,7 @@ impl Request {
             prompt_tokens,
             max_tokens,
             class: 1,
-            deadline_ms: 600_000.0,
+            deadline_ms: UNHURRIED_MS,
             ttft_ms: None,
             best_effort: false,
             stream: false,
@@ -163,7 +166,7 @@ impl<'a> Mix<'a> {
     /// The same requests, which may take as long as they like.
     pub fn next_unhurried(&mut self) -> Request {
         let request = self.next();
-        Request { deadline_ms: 600_000.0, ttft_ms: None, ..request }
+        Request { deadline_ms: UNHURRIED_MS, ttft_ms: None, ..request }
     }
 
     /// Seconds to the next arrival, of `rate` a second on average.

@@ -75,7 +75,6 @@ pub fn measure(site: &Site, options: &Options, report: &mut Report) {
     let daemon = site.start(SESSIONS, 16, "");
     let slmd = Box::new(site.socket(&daemon));
     let slmd = Subject::meet(site, options, format!("slmd, {}", site.engine), slmd);
-    let tokenizer = site.model.tokenizer();
     let plan = Plan {
         program,
         gguf,
@@ -84,9 +83,7 @@ pub fn measure(site: &Site, options: &Options, report: &mut Report) {
         context_tokens: site.model.context_tokens,
         more: &options.llama_arguments,
     };
-    let llama = LlamaServer::start(&plan, move |text| {
-        tokenizer.encode(text, true).expect("good text has tokens")
-    });
+    let llama = LlamaServer::start(&plan, site.model.tokenizer());
     let llama = Subject::meet(site, options, "llama-server".to_owned(), Box::new(llama));
     let mut subjects = [slmd, llama];
     // Both get the same requests at the same times: what the slower one can do.

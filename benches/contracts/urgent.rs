@@ -104,7 +104,10 @@ impl<'a> Crowd<'a> {
             while jobs.len() < JOBS {
                 jobs.push(drive.send(self.job(), Instant::now()));
             }
-            while jobs.iter().any(|&job| drive.run.records[job].first.is_none()) {
+            while let Some(&job) = jobs.iter().find(|&&job| drive.run.records[job].first.is_none())
+            {
+                let ended = &drive.run.records[job].ended;
+                assert!(ended.is_none(), "a long job does not run: {ended:?}");
                 drive.hear(Instant::now() + Duration::from_secs(10));
             }
             let pause = Duration::from_micros(self.random.below(PAUSE_US));
