@@ -143,14 +143,14 @@ fn main() -> ExitCode {
             };
             eprintln!("{}, {engine}; load average {:.1}", site.model.name, machine::load_average());
             args.scenario.measure(&site, &mut report);
+            // After each, so that what was measured is not lost with the rest.
+            if let Some(path) = &args.json {
+                std::fs::write(path, report::json(std::slice::from_ref(&report))).expect("written");
+            }
         }
     }
     report.print();
-    let is_met = report.is_met();
-    if let Some(path) = &args.json {
-        std::fs::write(path, report::json(&[report])).expect("written");
-    }
-    match args.strict && !is_met {
+    match args.strict && !report.is_met() {
         true => ExitCode::FAILURE,
         false => ExitCode::SUCCESS,
     }

@@ -179,7 +179,7 @@ fn planned_minimum(site: &Site) -> Option<u64> {
     std::fs::write(&config, site.config(1, 4, "")).expect("written");
     let plan = Command::new(&site.slmd).args(["plan", "--json", "--config"]).arg(&config).output();
     let plan: Value = serde_json::from_slice(&plan.expect("it runs").stdout).ok()?;
-    plan["minimum_bytes"].as_u64()
+    plan["minimum"]["bytes"].as_u64()
 }
 
 /// How a daemon ends by itself; none if it serves.

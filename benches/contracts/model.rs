@@ -22,10 +22,8 @@ pub struct Model {
 impl Model {
     /// `default`, or the folder of a bundle of the GenAI layout; or a message and none.
     pub fn open(named: &str) -> Option<Self> {
-        let source = match named {
-            "default" => Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx/default"),
-            path => PathBuf::from(path),
-        };
+        let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx/default");
+        let source = if named == "default" { built_in } else { PathBuf::from(named) };
         if !source.join("genai_config.json").is_file() {
             eprintln!(
                 "SKIP: no bundle of the GenAI layout in {}; make one with onnx/make-test-models",
@@ -33,7 +31,11 @@ impl Model {
             );
             return None;
         }
-        let (folder, _) = bundle::prepare(&source, 16);
+        // Large ones are linked, which wants the same file system; nothing is left in the sources.
+        let near = source.parent().filter(|_| named != "default");
+        let folder = near.and_then(|near| tempfile::tempdir_in(near).ok());
+        let folder = folder.unwrap_or_else(|| tempfile::tempdir().expect("a folder"));
+        bundle::copy(&source, folder.path());
         let text = std::fs::read(folder.path().join("genai_config.json")).expect("copied");
         let config: Value = serde_json::from_slice(&text).expect("JSON");
         let most = config["model"]["context_length"].as_u64().expect("a number") as usize;
