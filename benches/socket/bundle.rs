@@ -9,7 +9,7 @@ const PROMPTS: usize = 8;
 /// A special token that no answer has: it stands for the end of an answer.
 const NEVER: u32 = 3;
 /// Each is one token in most vocabularies.
-const WORDS: &str = "the of and to in a is that for it was on are as with they at be this from or \
+pub const WORDS: &str = "the of and to in a is that for it was on are as with they at be this from or \
     one had by but not what all were when we there can an your which their said if do will each \
     about how up out them then she many some so these would other into has more her two like him \
     see time could no make than first been its who now people my made over did down only way find \
@@ -22,16 +22,24 @@ pub fn test_model() -> Option<PathBuf> {
     Some(cache.join("slmd/test-models/smollm2-135m-int4")).filter(|dir| dir.is_dir())
 }
 
-/// A copy of the bundle (hard links where the file system allows them) without a chat template, so
-/// that the prompt is all the model sees, with an end of answer that does not come, and with text
-/// for special tokens too, so that every token has its delta; and prompts of exactly `tokens`
-/// tokens.
+/// A [`copy`] beside the bundle, and prompts of exactly `tokens` tokens.
 pub fn prepare(source: &Path, tokens: usize) -> (tempfile::TempDir, Vec<String>) {
     let near = source.parent().expect("a bundle in a folder");
     let folder = tempfile::tempdir_in(near).or_else(|_| tempfile::tempdir()).expect("a folder");
+    copy(source, folder.path());
+    let json = std::fs::read(source.join("tokenizer.json")).expect("a tokenizer");
+    let tokenizer = Tokenizer::new(&json, None, None).expect("a good tokenizer");
+    let prompts = (0..PROMPTS).map(|seed| prompt(&tokenizer, tokens, seed)).collect();
+    (folder, prompts)
+}
+
+/// Copies a bundle (by hard links where the file system allows them) without its chat template, so
+/// that the prompt is all the model sees, with an end of answer that does not come, and with text
+/// for special tokens too, so that every token has its delta.
+pub fn copy(source: &Path, folder: &Path) {
     for entry in std::fs::read_dir(source).expect("a bundle").flatten() {
         let name = entry.file_name();
-        let target = folder.path().join(&name);
+        let target = folder.join(&name);
         match name.to_str() {
             Some("slmd.toml" | "generation_config.json" | "special_tokens_map.json") => {}
             Some("genai_config.json") => {
@@ -55,10 +63,6 @@ pub fn prepare(source: &Path, tokens: usize) -> (tempfile::TempDir, Vec<String>)
             }
         }
     }
-    let json = std::fs::read(source.join("tokenizer.json")).expect("a tokenizer");
-    let tokenizer = Tokenizer::new(&json, None, None).expect("a good tokenizer");
-    let prompts = (0..PROMPTS).map(|seed| prompt(&tokenizer, tokens, seed)).collect();
-    (folder, prompts)
 }
 
 fn edit(source: &Path, target: &Path, change: impl FnOnce(&mut Value)) {
