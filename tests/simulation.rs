@@ -173,9 +173,11 @@ impl Scene {
     }
 }
 
-/// Runs `body` for many seeds, or for the one of `$SLMD_SEED`.
+/// Runs `body` for `count` seeds, or for as many as `$SLMD_SEEDS` says, or for the one of
+/// `$SLMD_SEED`.
 fn seeds(count: u64, test: &str, body: impl Fn(u64) + std::panic::RefUnwindSafe) {
-    let only = std::env::var("SLMD_SEED").ok().and_then(|s| s.parse().ok());
+    let number = |name| std::env::var(name).ok().and_then(|s| s.parse().ok());
+    let (only, count) = (number("SLMD_SEED"), number("SLMD_SEEDS").unwrap_or(count));
     for seed in only.map_or(0..count, |seed: u64| seed..seed + 1) {
         let run = std::panic::catch_unwind(|| body(seed));
         assert!(run.is_ok(), "replay with SLMD_SEED={seed} cargo test --test simulation {test}");
@@ -185,7 +187,7 @@ fn seeds(count: u64, test: &str, body: impl Fn(u64) + std::panic::RefUnwindSafe)
 #[test]
 fn promises_hold_while_steps_cost_what_they_did() {
     let given = AtomicU64::new(0);
-    seeds(4_000, "promises", |seed| {
+    seeds(2_000, "promises", |seed| {
         let mut load = Scene::new(seed, 100);
         load.scatter(seed % 5);
         load.run();
@@ -202,7 +204,7 @@ fn promises_hold_while_steps_cost_what_they_did() {
 
 #[test]
 fn promises_hold_under_heat_too() {
-    seeds(500, "heat", |seed| {
+    seeds(300, "heat", |seed| {
         let mut load = Scene::new(seed, 60);
         let random = &mut load.random;
         let pressure = Pressure {
@@ -219,7 +221,7 @@ fn promises_hold_under_heat_too() {
 
 #[test]
 fn after_a_slowdown_nothing_ends_more_than_a_step_late() {
-    seeds(500, "slowdown", |seed| {
+    seeds(300, "slowdown", |seed| {
         let mut load = Scene::new(seed, 60);
         let mut random = Random(seed ^ 0xabcd);
         let from = Time(load.gap_us * random.below(60));

@@ -152,12 +152,19 @@ fn us(time: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::plan::KvType;
     use crate::engine::EngineOptions;
     use crate::engine::scripted::ScriptedEngine;
 
-    /// An engine whose script counts nothing and answers nothing in particular.
-    fn engine(options: &EngineOptions) -> ScriptedEngine {
-        ScriptedEngine::new(50, options, Box::new(|_| Ok(1)))
+    fn options(slots: u16, context_tokens: u32, max_chunk: u32) -> EngineOptions {
+        EngineOptions { threads: 1, slots, context_tokens, max_chunk, kv: KvType::Auto }
+    }
+
+    /// An engine that answers nothing in particular.
+    fn engine(slots: u16, context_tokens: u32, max_chunk: u32) -> ScriptedEngine {
+        let script = Box::new(|_: &[u32]| Ok(1));
+        let engine = ScriptedEngine::new(50, &options(slots, context_tokens, max_chunk), script);
+        engine.with_cost(Duration::from_micros(50), Duration::ZERO)
     }
 
     #[test]
@@ -165,17 +172,15 @@ mod tests {
         for (slots, context_tokens, max_chunk) in
             [(1, 16, 128), (1, 1024, 128), (4, 20, 16), (8, 1024, 1), (2, 4096, 64)]
         {
-            let options = EngineOptions { threads: 1, slots, context_tokens, max_chunk };
-            let shape = calibrate(&mut engine(&options)).expect("it runs");
+            let shape = calibrate(&mut engine(slots, context_tokens, max_chunk)).expect("it runs");
             assert!(shape.decode_us > 0.0 && shape.decode_us.is_finite(), "{shape:?}");
         }
     }
 
     #[test]
     fn a_failing_engine_is_told_at_start() {
-        let options = EngineOptions { threads: 1, slots: 1, context_tokens: 64, max_chunk: 16 };
         let script = Box::new(|_: &[u32]| Err(StepError::Engine("broken".into())));
-        let mut engine = ScriptedEngine::new(50, &options, script);
+        let mut engine = ScriptedEngine::new(50, &options(1, 64, 16), script);
         assert_eq!(calibrate(&mut engine), Err(StepError::Engine("broken".into())));
     }
 }
