@@ -179,7 +179,7 @@ impl Bench {
     }
 
     fn reply(&mut self, request: u64, reply: Reply) {
-        let event = Event { request: RequestId(request), reply };
+        let event = Event { request: RequestId(request), reply, tokens: 0 };
         assert!(self.desk.reply(NOW, &event), "it is a prompt of the desk");
     }
 
