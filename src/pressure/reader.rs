@@ -155,12 +155,12 @@ impl Clock {
             return false;
         };
         self.highest_limit = self.highest_limit.max(limit);
-        limit * 100 < self.highest_limit * CAPPED_PERCENT
+        limit.saturating_mul(100) < self.highest_limit.saturating_mul(CAPPED_PERCENT)
     }
 
     fn percent(&self) -> Option<u64> {
         let now: u64 = number(&self.folder.join("scaling_cur_freq"))?;
-        (now * 100).checked_div(self.highest_limit).map(|percent| percent.min(100))
+        now.saturating_mul(100).checked_div(self.highest_limit).map(|percent| percent.min(100))
     }
 }
 

@@ -81,9 +81,9 @@ impl<S: Service> Connection<S> {
     pub async fn run(mut self) -> Result<(), Ended> {
         let outcome = self.converse().await;
         self.session.abandon();
-        let Self { mut session, mut replies, place, .. } = self;
-        // Somebody else may have it meanwhile.
-        drop(place);
+        let Self { stream, mut session, mut replies, place, .. } = self;
+        // Nothing more is said, and somebody else may have the place meanwhile.
+        drop((stream, place));
         while session.is_owing()
             && let Some(event) = replies.recv().await
         {
