@@ -80,44 +80,48 @@ struct Account {
     tokens: Option<Bucket>,
 }
 
-/// Thousandths, so that slow rates fill evenly too.
+/// One request or token. A bucket gains its rate a minute in each millisecond, without a rest.
+const ONE: i64 = 60_000;
+
 #[derive(Debug)]
 struct Bucket {
     per_minute: i64,
-    level_milli: i64,
+    /// In parts of [`ONE`]; negative: overdrawn.
+    level: i64,
     filled_ms: u64,
 }
 
 impl Bucket {
     fn new(per_minute: u32) -> Self {
         let per_minute = i64::from(per_minute);
-        Self { per_minute, level_milli: per_minute * 1000, filled_ms: 0 }
+        Self { per_minute, level: per_minute * ONE, filled_ms: 0 }
     }
 
     fn fill(&mut self, now_ms: u64) {
         let passed = i64::try_from(now_ms.saturating_sub(self.filled_ms)).unwrap_or(i64::MAX);
-        let gain = passed.saturating_mul(self.per_minute) / 60;
-        if gain > 0 {
-            self.level_milli = self.level_milli.saturating_add(gain).min(self.per_minute * 1000);
-            self.filled_ms = now_ms;
-        }
+        self.filled_ms = self.filled_ms.max(now_ms);
+        self.add(passed.saturating_mul(self.per_minute));
+    }
+
+    fn add(&mut self, gain: i64) {
+        self.level = self.level.saturating_add(gain).min(self.per_minute * ONE);
     }
 
     /// Takes `count`, or gives it back if it is negative.
     fn take(&mut self, now_ms: u64, count: i64) {
         self.fill(now_ms);
-        self.level_milli = (self.level_milli - count * 1000).min(self.per_minute * 1000);
+        self.add(-count * ONE);
     }
 
     /// Milliseconds until there is one again.
     fn wait_ms(&self) -> u64 {
-        let missing = u64::try_from(1000 - self.level_milli).unwrap_or(0);
-        (missing * 60).div_ceil(self.per_minute.unsigned_abs().max(1))
+        let missing = u64::try_from(ONE - self.level).unwrap_or(0);
+        missing.div_ceil(self.per_minute.unsigned_abs().max(1))
     }
 
     fn report(&mut self, now_ms: u64) -> Value {
         self.fill(now_ms);
-        json!({ "per_minute": self.per_minute, "left": self.level_milli.div_euclid(1000) })
+        json!({ "per_minute": self.per_minute, "left": self.level.div_euclid(ONE) })
     }
 }
 
