@@ -2,7 +2,7 @@
 //!
 //! Profiles are the files of `board-configs/`, compiled in. Knows nothing of models.
 
-use crate::config::{ConfigError, Defaults, diagnose_toml};
+use crate::config::{ConfigError, Defaults, ThermalDefaults, diagnose_toml};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +31,9 @@ pub struct BoardProfile {
     /// Memory and sessions.
     #[serde(default)]
     pub budget: BoardBudget,
+    /// Which temperatures are too high.
+    #[serde(default)]
+    pub thermal: ThermalDefaults,
 }
 
 /// How a board is known; every condition that is given must hold.
@@ -131,6 +134,7 @@ impl Board {
             memory_bytes: self.memory_bytes(),
             context_tokens: self.profile.budget.context_tokens,
             sessions: self.profile.budget.sessions,
+            thermal: self.profile.thermal.clone(),
         }
     }
 }
@@ -186,6 +190,7 @@ impl BoardProfile {
             r#match: Match::default(),
             threads: None,
             budget: BoardBudget::default(),
+            thermal: ThermalDefaults::default(),
         }))
     }
 
@@ -194,7 +199,8 @@ impl BoardProfile {
         let wrong = |problem: &str| {
             Err(ConfigError::Read { file: file.to_owned(), problem: problem.to_owned() })
         };
-        let budget = &profile.budget;
+        let (budget, thermal) = (&profile.budget, &profile.thermal);
+        let bounds_c: Vec<u8> = thermal.enter_c().into_iter().flatten().collect();
         match () {
             () if profile.threads.is_some_and(|n| !(1..=256).contains(&n)) => {
                 wrong("threads is out of range: 1 to 256")
@@ -207,6 +213,15 @@ impl BoardProfile {
             }
             () if budget.sessions.is_some_and(|n| !(1..=64).contains(&n)) => {
                 wrong("budget.sessions is out of range: 1 to 64")
+            }
+            () if bounds_c.iter().any(|c| !(1..=150).contains(c)) => {
+                wrong("a temperature of [thermal] is out of range: 1 to 150")
+            }
+            () if !bounds_c.is_sorted_by(|low, high| low < high) => {
+                wrong("the temperatures of [thermal] must rise from level to level")
+            }
+            () if thermal.hysteresis_c.is_some_and(|c| !(1..=30).contains(&c)) => {
+                wrong("thermal.hysteresis-c is out of range: 1 to 30")
             }
             () => Ok(profile),
         }

@@ -11,6 +11,7 @@
 //! cli -> supervisor -> { transport, runtime } -> { engine, text, sample, bundle, wire } -> core
 //! engine -> { kernels, bundle }      sample -> text      { cli, supervisor } -> { config, board }
 //! { cli, supervisor, transport } -> watch -> core      config -> { bundle, watch }
+//! supervisor -> pressure -> core
 //! ```
 //!
 //! - [`core`] decides: scheduler, sessions, memory ledger. Pure state machines; time is an argument.
@@ -21,6 +22,7 @@
 //! - [`journal`] keeps opaque records on the disk, over crashes and power losses.
 //! - [`runtime`] runs the one inference thread and admits requests to it.
 //! - [`transport`] moves bytes; [`client`] is the other end of its socket, for Rust programs.
+//! - [`pressure`] reads heat and power, and says how hard slmd may work.
 //! - [`watch`] decides when sensor readings become an alert, and when the model is asked about it.
 //! - [`config`], [`supervisor`] and [`cli`] make a process of it.
 
@@ -33,7 +35,7 @@ pub mod core;
 pub mod engine;
 pub mod journal;
 pub mod kernels;
-pub mod metrics;
+pub mod pressure;
 pub mod runtime;
 pub mod sample;
 pub mod supervisor;

@@ -10,15 +10,16 @@ const EDGES: &[(&str, &[&str])] = &[
     ("kernels", &[]),
     // Opaque bytes on a disk: whoever knows what they mean is above it.
     ("journal", &[]),
-    ("metrics", &["core"]),
+    // Reads sensors, decides a level: who acts on it is above.
+    ("pressure", &["core"]),
     ("bundle", &["core"]),
     ("text", &["core"]),
     ("sample", &["core", "text"]),
     ("wire", &["core"]),
     ("engine", &["core", "kernels", "bundle"]),
-    ("runtime", &["core", "engine", "text", "sample", "bundle", "wire", "metrics"]),
+    ("runtime", &["core", "engine", "text", "sample", "bundle", "wire"]),
     // Never `engine`: what moves bytes does not compute.
-    ("transport", &["core", "wire", "runtime", "metrics", "journal", "watch"]),
+    ("transport", &["core", "wire", "runtime", "journal", "watch"]),
     // The socket's other end, for Rust programs.
     ("client", &["wire", "core"]),
     // Sans-IO: the front end and `slmd watch test` drive it.
@@ -41,7 +42,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "watch",
             "config",
             "board",
-            "metrics",
+            "pressure",
             "watch",
         ],
     ),
@@ -61,7 +62,6 @@ const EDGES: &[(&str, &[&str])] = &[
             "config",
             "board",
             "supervisor",
-            "metrics",
             "watch",
         ],
     ),

@@ -4,10 +4,13 @@
 
 mod fake_daemon;
 
-use fake_daemon::{Daemon, Lines};
-use serde_json::Value;
+use fake_daemon::{CANCELLED_TOKENS, Daemon, Lines, eventually};
+use serde_json::{Value, json};
 use slmd::client::{Client, ClientError};
+use slmd::core::request::Priority;
+use slmd::runtime::Figures;
 use slmd::transport::access::Access;
+use slmd::transport::quota::{Quota, Selector};
 use slmd::transport::unix::Limits;
 use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -35,11 +38,15 @@ fn as_user<T: Send + 'static>(groups: Vec<u32>, work: impl FnOnce() -> T + Send 
 
 /// A daemon whose socket the file system lets everybody connect to.
 fn daemon(access: Access) -> Option<(Daemon, PathBuf)> {
+    sharing(access, Vec::new())
+}
+
+fn sharing(access: Access, quotas: Vec<Quota>) -> Option<(Daemon, PathBuf)> {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("SKIP: needs root to change users");
         return None;
     }
-    let daemon = Daemon::letting_in(access, Limits::default());
+    let daemon = Daemon::sharing(access, Limits::default(), quotas);
     let path = daemon.path.clone();
     set_permissions(path.parent().unwrap(), Permissions::from_mode(0o755)).unwrap();
     set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
@@ -78,4 +85,88 @@ fn a_supplementary_group_lets_in() {
 fn a_user_is_let_in_by_name() {
     let Some((_daemon, path)) = daemon(Access { uids: vec![USER], gids: vec![] }) else { return };
     assert_eq!(as_user(vec![], move || first_reply(&path))["text"], "x");
+}
+
+fn quota(selector: Selector) -> Quota {
+    Quota {
+        name: "somebody".into(),
+        selector,
+        requests_per_minute: Some(3),
+        tokens_per_minute: None,
+        max_priority: Priority::Normal,
+    }
+}
+
+fn ask(client: &mut Lines, body: &Value) -> String {
+    client.send(body);
+    let reply = client.hear();
+    reply["error"]["code"].as_str().unwrap_or("ok").to_owned()
+}
+
+/// What four requests hear, two on each connection.
+fn two_by_two(path: &Path) -> Vec<String> {
+    let mut heard = Vec::new();
+    for _ in 0..2 {
+        let mut client = Lines::new(UnixStream::connect(path).unwrap());
+        heard.extend([(); 2].map(|()| ask(&mut client, &json!({"prompt": "echo x"}))));
+    }
+    heard
+}
+
+const USED_UP: [&str; 4] = ["ok", "ok", "ok", "over_quota"];
+
+#[test]
+fn a_users_quota_outlives_the_connection_and_leaves_root_alone() {
+    let quotas = vec![quota(Selector::User(USER)), quota(Selector::Others)];
+    let access = Access { uids: vec![USER], gids: vec![] };
+    let Some((_daemon, path)) = sharing(access, quotas) else { return };
+    let users = path.clone();
+    assert_eq!(as_user(vec![], move || two_by_two(&users)), USED_UP);
+    assert_eq!(two_by_two(&path), ["ok"; 4]);
+}
+
+#[test]
+fn members_of_a_group_share_one_quota() {
+    let access = Access { uids: vec![USER], gids: vec![] };
+    let Some((_daemon, path)) = sharing(access, vec![quota(Selector::Group(GROUP))]) else {
+        return;
+    };
+    let [members, again, others] = [(); 3].map(|()| path.clone());
+    assert_eq!(as_user(vec![GROUP], move || two_by_two(&members)), USED_UP);
+    assert_eq!(as_user(vec![1, GROUP], move || two_by_two(&again)), ["over_quota"; 4]);
+    assert_eq!(as_user(vec![1], move || two_by_two(&others)), ["ok"; 4]);
+}
+
+#[test]
+fn busy_and_too_high_a_priority_cost_nothing() {
+    let access = Access { uids: vec![USER], gids: vec![] };
+    let Some((_daemon, path)) = sharing(access, vec![quota(Selector::Others)]) else { return };
+    as_user(vec![], move || {
+        let mut client = Lines::new(UnixStream::connect(&path).unwrap());
+        for _ in 0..4 {
+            assert_eq!(ask(&mut client, &json!({"prompt": "busy"})), "busy");
+            let urgent = json!({"prompt": "echo x", "priority": "urgent"});
+            assert_eq!(ask(&mut client, &urgent), "over_quota");
+        }
+        assert_eq!(two_by_two(&path), USED_UP);
+    });
+}
+
+#[test]
+fn who_goes_away_pays_for_what_was_computed() {
+    let quota = Quota { tokens_per_minute: Some(1), ..quota(Selector::Others) };
+    let access = Access { uids: vec![USER], gids: vec![] };
+    let Some((daemon, path)) = sharing(access, vec![quota]) else { return };
+    let leaver = path.clone();
+    let client = as_user(vec![], move || {
+        let mut client = Lines::new(UnixStream::connect(&leaver).unwrap());
+        client.send(&json!({"prompt": "hang"}));
+        client
+    });
+    eventually("it hangs", || daemon.fake.hanging() == 1);
+    drop(client);
+    let owed = 1 - i64::from(CANCELLED_TOKENS);
+    let left = || daemon.shares.figures()["quotas"][0]["tokens"]["left"].as_i64();
+    eventually("it is booked", || left() == Some(owed));
+    assert_eq!(as_user(vec![], move || two_by_two(&path)), ["over_quota"; 4]);
 }

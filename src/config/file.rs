@@ -5,6 +5,8 @@
 #![allow(missing_docs, reason = "KEYS documents every key, and a test holds the two together")]
 
 use super::mqtt::{JournalSection, MqttSection};
+use super::quota::PeerQuotaSection;
+use super::thermal::ThermalSection;
 use crate::bundle::TaskSpec;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -30,6 +32,8 @@ pub struct ConfigFile {
     pub latency: LatencySection,
     #[serde(default)]
     pub unix: UnixSection,
+    #[serde(default)]
+    pub thermal: ThermalSection,
     #[serde(default)]
     pub limits: LimitsSection,
     #[serde(default)]
@@ -69,6 +73,7 @@ pub struct UnixSection {
     pub path: Value<String>,
     pub allow_users: Value<Vec<String>>,
     pub allow_groups: Value<Vec<String>>,
+    pub quota: Value<Vec<Spanned<PeerQuotaSection>>>,
 }
 
 /// `[limits]`

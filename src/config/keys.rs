@@ -159,6 +159,43 @@ pub const KEYS: &[Key] = &[
     ),
     key("unix.allow-groups", Kind::List, "`slmd`", "Groups whose members may connect."),
     key(
+        "thermal.zones",
+        Kind::List,
+        "the board's, else all",
+        "The thermal zones that count, by the type that `/sys/class/thermal` gives them.",
+    ),
+    key(
+        "thermal.warm-c",
+        Kind::Integer,
+        "the board's, else by the zone's trip points",
+        "Degrees Celsius from which on predictions are stretched, 1 to 150; the levels are in \
+         docs/pressure.md.",
+    ),
+    key(
+        "thermal.hot-c",
+        Kind::Integer,
+        "as above",
+        "Degrees Celsius from which on background work makes room.",
+    ),
+    key(
+        "thermal.severe-c",
+        Kind::Integer,
+        "as above",
+        "Degrees Celsius from which on slmd rests between steps.",
+    ),
+    key(
+        "thermal.critical-c",
+        Kind::Integer,
+        "as above",
+        "Degrees Celsius from which on background work pauses.",
+    ),
+    key(
+        "thermal.hysteresis-c",
+        Kind::Integer,
+        "the board's, else 3",
+        "Degrees below its bound at which a level is left, 1 to 30.",
+    ),
+    key(
         "limits.prompt-bytes",
         Kind::Integer,
         "65536",

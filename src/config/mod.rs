@@ -13,11 +13,13 @@ mod error;
 mod file;
 mod keys;
 mod mqtt;
+mod quota;
 mod reference;
 mod settings;
 mod show;
 mod size;
 mod source;
+mod thermal;
 mod watch;
 
 pub use broker_url::BrokerUrl;
@@ -27,11 +29,13 @@ pub use environment::Environment;
 pub use error::ConfigError;
 pub use file::ConfigFile;
 pub use keys::{KEYS, Key, Kind};
-pub use mqtt::{Durability, JournalSettings, MqttSettings, Quota, max_packet_bytes};
+pub use mqtt::{Durability, JournalSettings, MqttSettings, max_packet_bytes};
+pub use quota::{Quota, Who};
 pub use reference::reference;
 pub use settings::{Defaults, Settings};
 pub use show::Entry;
 pub use size::{format_bytes, parse_bytes};
 pub use source::{Config, DEFAULT_CONFIG, Origin, Sourced};
+pub use thermal::{ThermalDefaults, ThermalSettings};
 
 pub(crate) use diagnostic::diagnose_toml;

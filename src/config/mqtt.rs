@@ -4,11 +4,11 @@ use super::broker_url::BrokerUrl;
 use super::environment::Environment;
 use super::error::ConfigError;
 use super::file::{ConfigFile, Value};
+use super::quota::{Quota, TopicQuotaSection};
 use super::settings::narrow;
 use super::show::{Entry, entry};
 use super::size::{format_bytes, parse_bytes};
 use super::source::{Config, Origin, Sourced};
-use crate::core::request::Priority;
 use crate::core::topic;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -38,17 +38,7 @@ pub struct MqttSection {
     pub groups: Value<Vec<String>>,
     pub status_interval_s: Value<i64>,
     pub home_assistant: Value<String>,
-    pub quota: Value<Vec<Spanned<QuotaSection>>>,
-}
-
-/// One of `[[mqtt.quota]]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct QuotaSection {
-    pub topic: String,
-    pub requests_per_minute: Option<i64>,
-    pub tokens_per_minute: Option<i64>,
-    pub max_priority: Option<String>,
+    pub quota: Value<Vec<Spanned<TopicQuotaSection>>>,
 }
 
 /// `[journal]`
@@ -59,19 +49,6 @@ pub struct JournalSection {
     pub max_entries: Value<i64>,
     pub max_bytes: Value<String>,
     pub max_age_s: Value<i64>,
-}
-
-/// What those who publish to some topics may use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Quota {
-    /// The filter that a request's topic must match.
-    pub topic: String,
-    /// Requests a minute, all of the filter together.
-    pub requests_per_minute: Option<u32>,
-    /// Tokens of prompts and answers a minute.
-    pub tokens_per_minute: Option<u32>,
-    /// The most urgent priority that they get.
-    pub max_priority: Option<Priority>,
 }
 
 /// `[mqtt]` in force.
@@ -173,7 +150,7 @@ impl Config {
             groups: self.each(|f| f.mqtt.groups.as_ref(), check_name)?,
             status_interval_s: narrow(status),
             home_assistant: self.checked(|f| f.mqtt.home_assistant.as_ref(), topic_prefix)?,
-            quotas: self.quotas()?,
+            quotas: self.topic_quotas()?,
         };
         self.check_identity(&settings)?;
         settings.check_plaintext(environment)?;
@@ -228,17 +205,6 @@ impl Config {
             refuse(|f| f.mqtt.cert_file.as_ref(), problem)?;
         }
         Ok(())
-    }
-
-    fn quotas(&self) -> Result<Sourced<Vec<Quota>>, ConfigError> {
-        let Some((source, at)) = self.pick(|f| f.mqtt.quota.as_ref()) else {
-            return Ok(by_default(Vec::new()));
-        };
-        let quotas = at
-            .get_ref()
-            .iter()
-            .map(|one| quota(one.get_ref()).map_err(|problem| source.refuse(one, problem)));
-        Ok(Sourced::new(quotas.collect::<Result<_, _>>()?, source.origin(at)))
     }
 
     pub(super) fn journal(&self) -> Result<JournalSettings, ConfigError> {
@@ -316,38 +282,6 @@ fn or_default<T>(from: Sourced<Option<T>>, own: T) -> Sourced<T> {
     Sourced::new(from.value.unwrap_or(own), from.origin)
 }
 
-fn quota(section: &QuotaSection) -> Result<Quota, String> {
-    check_filter(&section.topic)?;
-    let figure = |name: &str, n: Option<i64>| match n {
-        None => Ok(None),
-        Some(n) => match u32::try_from(n).ok().filter(|n| (1..=1_000_000_000).contains(n)) {
-            Some(n) => Ok(Some(n)),
-            None => Err(format!("{name} is out of range: {n}, 1 to 1000000000")),
-        },
-    };
-    let max_priority = match &section.max_priority {
-        None => None,
-        Some(name) => Some(
-            Priority::ALL
-                .into_iter()
-                .find(|p| p.name() == name)
-                .ok_or_else(|| format!("no priority {name:?}: urgent, normal or background"))?,
-        ),
-    };
-    let quota = Quota {
-        topic: section.topic.clone(),
-        requests_per_minute: figure("requests-per-minute", section.requests_per_minute)?,
-        tokens_per_minute: figure("tokens-per-minute", section.tokens_per_minute)?,
-        max_priority,
-    };
-    match (quota.requests_per_minute, quota.tokens_per_minute, quota.max_priority) {
-        (None, None, None) => Err("a quota that limits nothing: set `requests-per-minute`, \
-                                   `tokens-per-minute` or `max-priority`"
-            .into()),
-        _ => Ok(quota),
-    }
-}
-
 /// A name that is one level of a topic.
 fn check_name(name: &str) -> Result<(), String> {
     let fine = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
@@ -382,7 +316,7 @@ fn plain_text(text: &str, limit: usize) -> Result<String, String> {
     }
 }
 
-fn check_filter(filter: &str) -> Result<(), String> {
+pub(super) fn check_filter(filter: &str) -> Result<(), String> {
     match topic::is_filter(filter) && filter.len() <= 1024 && !filter.chars().any(char::is_control)
     {
         true => Ok(()),
@@ -428,22 +362,6 @@ impl MqttSettings {
             entry("mqtt.status-interval-s", &self.status_interval_s, u32::to_string),
             entry("mqtt.home-assistant", &self.home_assistant, text),
         ]
-    }
-
-    /// One line for each quota, after the keys.
-    pub(super) fn quota_entries(&self) -> Vec<Entry> {
-        let shown = |q: &Quota| {
-            let figure = |n: Option<u32>| n.map_or("-".into(), |n| n.to_string());
-            format!(
-                "{:?} requests {}/min, tokens {}/min, priority {}",
-                q.topic,
-                figure(q.requests_per_minute),
-                figure(q.tokens_per_minute),
-                q.max_priority.map_or("-", Priority::name)
-            )
-        };
-        let line = |q| entry("mqtt.quota", &self.quotas, |_| shown(q));
-        self.quotas.value.iter().map(line).collect()
     }
 }
 

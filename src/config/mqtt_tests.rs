@@ -1,6 +1,8 @@
 use super::super::settings::Defaults;
+use super::super::thermal::ThermalDefaults;
 use super::super::{Config, Credentials, Settings};
 use super::*;
+use crate::core::request::Priority;
 use std::os::unix::fs::PermissionsExt;
 
 struct Case {
@@ -40,6 +42,7 @@ impl Case {
             memory_bytes: Some(1 << 30),
             context_tokens: None,
             sessions: None,
+            thermal: ThermalDefaults::default(),
         };
         Config::load(Some(&self.dir.path().join("config.toml")), &self.environment, &[])
             .and_then(|config| config.settings(&self.environment, &defaults))
@@ -100,8 +103,8 @@ fn all_of_it_is_read_and_shown() {
     assert_eq!(
         shown("mqtt.quota"),
         [
-            "\"x/#\" requests 6/min, tokens -/min, priority normal",
-            "\"y\" requests -/min, tokens 100/min, priority -"
+            "topic \"x/#\" requests 6/min, tokens -/min, priority normal",
+            "topic \"y\" requests -/min, tokens 100/min, priority -"
         ]
     );
     assert_eq!(shown("journal.max-bytes"), ["\"1MiB\""]);

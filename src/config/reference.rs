@@ -31,11 +31,29 @@ const TASK_KEYS: &[(&str, &str, &str)] = &[
     ("best-effort", "boolean", "Serve requests even if their deadline cannot be met."),
 ];
 
-/// Keys of `[[mqtt.quota]]`.
+/// Keys of `[[mqtt.quota]]` beside [`QUOTA_KEYS`].
+const TOPIC_QUOTA_KEYS: &[(&str, &str, &str)] =
+    &[("topic", "text", "The topic filter of the requests that this is about.")];
+
+/// Keys of `[[unix.quota]]` beside [`QUOTA_KEYS`].
+const PEER_QUOTA_KEYS: &[(&str, &str, &str)] = &[
+    ("user", "text", "The user that this is about, by name or number."),
+    (
+        "group",
+        "text",
+        "The group whose members this is about, by name or number; primary or supplementary. \
+         Neither `user` nor `group`: everybody else.",
+    ),
+];
+
+/// Keys of every quota.
 const QUOTA_KEYS: &[(&str, &str, &str)] = &[
-    ("topic", "text", "The topic filter of the requests that this is about."),
     ("requests-per-minute", "integer", "Requests a minute, of all of them together."),
-    ("tokens-per-minute", "integer", "Tokens of prompts and answers a minute, together."),
+    (
+        "tokens-per-minute",
+        "integer",
+        "Tokens of prompts and answers a minute, of all of them together.",
+    ),
     (
         "max-priority",
         "text",
@@ -80,6 +98,11 @@ ttft-ms = 1500
 [unix]
 allow-groups = ["slmd"]
 
+[[unix.quota]]
+group = "guests"
+requests-per-minute = 30
+max-priority = "normal"
+
 [mqtt]
 url = "mqtts://broker.local"
 username = "line-3"
@@ -114,22 +137,31 @@ pub fn reference() -> String {
         line(&mut page, key);
     }
     page.push_str(
-        "\n## `[[mqtt.quota]]`\n\nAny number of tables; the first whose filter matches a request's \
-         topic holds. Of several files the last that has any wins.\n\n| Key | Type | |\n|---|---|---|\n",
+        "\n## `[[unix.quota]]`\n\nAny number of tables; the first that is about a client of the \
+         socket holds, for all its connections together. Root and the daemon's own user are held \
+         to a quota only if its `user` names them. Of several files the last that has any wins.\n\n",
     );
-    for (key, kind, doc) in QUOTA_KEYS {
-        let _ = writeln!(page, "| `{key}` | {kind} | {doc} |");
-    }
+    table(&mut page, &[PEER_QUOTA_KEYS, QUOTA_KEYS]);
+    page.push_str(
+        "\n## `[[mqtt.quota]]`\n\nAny number of tables; the first whose filter matches a request's \
+         topic holds. Of several files the last that has any wins.\n\n",
+    );
+    table(&mut page, &[TOPIC_QUOTA_KEYS, QUOTA_KEYS]);
     page.push_str(
         "\n## `[task.NAME]`\n\nAlso in the `slmd.toml` of a model; the configuration's task wins \
-         over the model's of the same name. Every key is optional.\n\n| Key | Type | |\n|---|---|---|\n",
+         over the model's of the same name. Every key is optional.\n\n",
     );
-    for (key, kind, doc) in TASK_KEYS {
-        let _ = writeln!(page, "| `{key}` | {kind} | {doc} |");
-    }
+    table(&mut page, &[TASK_KEYS]);
     page.push_str(&super::watch::reference());
     page.push_str(EXAMPLE);
     page
+}
+
+fn table(page: &mut String, keys: &[&[(&str, &str, &str)]]) {
+    page.push_str("| Key | Type | |\n|---|---|---|\n");
+    for (key, kind, doc) in keys.iter().copied().flatten() {
+        let _ = writeln!(page, "| `{key}` | {kind} | {doc} |");
+    }
 }
 
 fn line(page: &mut String, key: &Key) {
@@ -162,10 +194,10 @@ mod tests {
         let mut typed = Vec::new();
         for name in known::<ConfigFile>("zzz = 1") {
             match name.as_str() {
-                "budget" | "latency" | "unix" | "limits" | "mqtt" | "journal" => {
+                "budget" | "latency" | "unix" | "thermal" | "limits" | "mqtt" | "journal" => {
                     let keys = known::<ConfigFile>(&format!("{name}.zzz = 1"));
                     let keys = keys.iter().map(|key| format!("{name}.{key}"));
-                    typed.extend(keys.filter(|key| key != "mqtt.quota"));
+                    typed.extend(keys.filter(|key| !key.ends_with(".quota")));
                 }
                 "task" | "watch" => {}
                 _ => typed.push(name),
@@ -178,8 +210,10 @@ mod tests {
         let watches = super::super::watch::WATCH_KEYS.iter().map(|(key, ..)| *key);
         let typed = known::<super::super::watch::WatchSection>("zzz = 1");
         assert_eq!(typed, watches.collect::<Vec<_>>());
-        let quotas: Vec<&str> = QUOTA_KEYS.iter().map(|(key, ..)| *key).collect();
-        assert_eq!(known::<ConfigFile>("[[mqtt.quota]]\nzzz = 1"), quotas);
+        for (table, own) in [("mqtt", TOPIC_QUOTA_KEYS), ("unix", PEER_QUOTA_KEYS)] {
+            let keys: Vec<&str> = own.iter().chain(QUOTA_KEYS).map(|(key, ..)| *key).collect();
+            assert_eq!(known::<ConfigFile>(&format!("[[{table}.quota]]\nzzz = 1")), keys);
+        }
     }
 
     #[test]

@@ -4,8 +4,10 @@ use super::environment::Environment;
 use super::error::ConfigError;
 use super::file::ConfigFile;
 use super::mqtt::{JournalSettings, MqttSettings};
+use super::quota::Quota;
 use super::size::{format_bytes, parse_bytes};
 use super::source::{Config, Origin, Place, Source, Sourced};
+use super::thermal::{ThermalDefaults, ThermalSettings};
 use crate::bundle::{Task, TaskSpec, files};
 use crate::core::plan::{EngineKind, KvType};
 use std::collections::BTreeMap;
@@ -31,6 +33,8 @@ pub struct Defaults {
     pub context_tokens: Option<u32>,
     /// Sessions at the same time, where the profile says.
     pub sessions: Option<u16>,
+    /// Which temperatures the profile finds too high.
+    pub thermal: ThermalDefaults,
 }
 
 /// The configuration in force.
@@ -70,12 +74,16 @@ pub struct Settings {
     pub allow_users: Sourced<Vec<String>>,
     /// Groups whose members may connect.
     pub allow_groups: Sourced<Vec<String>>,
+    /// What peers may ask for; the first that is about a peer holds.
+    pub unix_quotas: Sourced<Vec<Quota>>,
     /// Bytes of one prompt.
     pub prompt_bytes: Sourced<usize>,
     /// Tokens of an answer that names no limit.
     pub max_tokens: Sourced<u32>,
     /// Connections at the same time.
     pub clients: Sourced<usize>,
+    /// Which temperatures mean how much pressure.
+    pub thermal: ThermalSettings,
     /// The broker, and how to be a client of it.
     pub mqtt: MqttSettings,
     /// What is remembered of prompts and answers.
@@ -151,9 +159,11 @@ impl Config {
             unix_path: self.socket(environment)?,
             allow_users: self.list(|f| f.unix.allow_users.as_ref(), &[])?,
             allow_groups: self.list(|f| f.unix.allow_groups.as_ref(), &["slmd"])?,
+            unix_quotas: self.peer_quotas()?,
             prompt_bytes: narrow(or(prompt_bytes, None, 64 << 10)),
             max_tokens: narrow(or(max_tokens, None, 256)),
             clients: narrow(or(clients, None, 32)),
+            thermal: self.thermal(&defaults.board, &defaults.thermal)?,
             mqtt: self.mqtt(environment)?,
             journal: self.journal()?,
             tasks,
@@ -273,7 +283,7 @@ impl Config {
         Ok(Sourced::new(Some(ms.value), ms.origin))
     }
 
-    fn list(
+    pub(super) fn list(
         &self,
         get: fn(&ConfigFile) -> Option<&Spanned<Vec<String>>>,
         own: &[&str],

@@ -8,6 +8,7 @@ fn defaults() -> Defaults {
         memory_bytes: Some(1 << 30),
         context_tokens: None,
         sessions: Some(4),
+        thermal: ThermalDefaults::default(),
     }
 }
 
@@ -169,4 +170,67 @@ fn without_a_known_memory_it_must_be_set() {
     let unknown = Defaults { memory_bytes: None, ..defaults() };
     let error = Config::default().settings(&environment, &unknown).expect_err("unset");
     assert_eq!(error.code(), "unset");
+}
+
+#[test]
+fn the_boards_temperatures_hold_until_the_configuration_says_otherwise() {
+    let thermal = ThermalDefaults {
+        zones: vec!["cpu-thermal".into()],
+        hot_c: Some(76),
+        severe_c: Some(80),
+        hysteresis_c: Some(4),
+        ..ThermalDefaults::default()
+    };
+    let defaults = Defaults { thermal, ..defaults() };
+    let settings = |text: &str| {
+        let case = Case::new(&[("config.toml", text)]);
+        let environment = environment(&[]);
+        Config::load(Some(&case.path("config.toml")), &environment, &[])
+            .and_then(|config| config.settings(&environment, &defaults))
+            .map(|settings| settings.thermal)
+            .map_err(|e| e.to_string())
+    };
+    let bounds = |s: &ThermalSettings| s.enter_c.each_ref().map(|bound| bound.value);
+    let own = settings("").expect("sound");
+    assert_eq!(bounds(&own), [None, Some(76), Some(80), None]);
+    assert_eq!(
+        (own.hysteresis_c.value, &own.zones.value[..]),
+        (4, &["cpu-thermal".to_owned()][..])
+    );
+    assert_eq!(own.enter_c[1].origin, Origin::Board("test-board".into()));
+    let text = "[thermal]\nzones = []\nwarm-c = 60\nsevere-c = 90\nhysteresis-c = 1\n";
+    let other = settings(text).expect("sound");
+    assert_eq!(bounds(&other), [Some(60), Some(76), Some(90), None]);
+    assert_eq!((other.hysteresis_c.value, other.zones.value.len()), (1, 0));
+    let wrong = settings("[thermal]\nwarm-c = 80\n").expect_err("refused");
+    assert!(wrong.contains(":2:10: thermal.warm-c is 80"), "{wrong}");
+    assert!(wrong.contains("thermal.hot-c must be more: it is 76 (board test-board)"), "{wrong}");
+}
+
+#[test]
+fn quotas_of_peers_are_read_checked_and_shown() {
+    let text = "[[unix.quota]]\nuser = 'ann'\nrequests-per-minute = 6\n\
+                [[unix.quota]]\ngroup = '1000'\nmax-priority = 'background'\n\
+                [[unix.quota]]\ntokens-per-minute = 900\n";
+    let settings = Case::new(&[("config.toml", text)]).load(&[], &[]).expect("sound");
+    let entries = settings.entries();
+    let shown: Vec<&str> =
+        entries.iter().filter(|e| e.key == "unix.quota").map(|e| e.value.as_str()).collect();
+    assert_eq!(
+        shown,
+        [
+            "user \"ann\" requests 6/min, tokens -/min, priority -",
+            "group \"1000\" requests -/min, tokens -/min, priority background",
+            "everybody else requests -/min, tokens 900/min, priority -",
+        ]
+    );
+    for (keys, said) in [
+        ("user = 'a'", "a quota that limits nothing"),
+        ("user = 'a'\ngroup = 'b'\nrequests-per-minute = 1", "not both"),
+        ("user = ''\nrequests-per-minute = 1", "an empty name"),
+        ("topic = 'a'", "unknown key `topic`"),
+    ] {
+        let refused = refusal(&format!("[[unix.quota]]\n{keys}\n"));
+        assert!(refused.contains(said), "{refused}");
+    }
 }

@@ -1,5 +1,6 @@
 //! The settings as a table: key, value, origin. What `slmd config show` prints.
 
+use super::quota;
 use super::settings::Settings;
 use super::size::format_bytes;
 use super::source::{Origin, Sourced};
@@ -39,13 +40,17 @@ impl Settings {
             entry("unix.path", &self.unix_path, |v| path(v)),
             entry("unix.allow-users", &self.allow_users, |v| list(v)),
             entry("unix.allow-groups", &self.allow_groups, |v| list(v)),
+        ];
+        all.extend(self.thermal.entries());
+        all.extend([
             entry("limits.prompt-bytes", &self.prompt_bytes, ToString::to_string),
             entry("limits.max-tokens", &self.max_tokens, ToString::to_string),
             entry("limits.clients", &self.clients, ToString::to_string),
-        ];
+        ]);
         all.extend(self.mqtt.entries());
         all.extend(self.journal.entries());
-        all.extend(self.mqtt.quota_entries());
+        all.extend(quota::entries("unix.quota", &self.unix_quotas));
+        all.extend(quota::entries("mqtt.quota", &self.mqtt.quotas));
         all.extend(self.tasks.iter().map(|task| Entry {
             key: format!("task.{}", task.value.name),
             value: "...".into(),

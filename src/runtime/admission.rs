@@ -50,7 +50,8 @@ impl Admission {
                     tracing::info!(request = request.0, from = ?work.origin, code = reason.code(), "refused");
                     self.shared.count(|c| c.refuse(reason.code));
                     drop(work.seat);
-                    work.outbox.finish(Event { request, reply: Reply::Error { id, reason } });
+                    let reply = Reply::Error { id, reason };
+                    work.outbox.finish(Event { request, reply, tokens: 0 });
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The transports' side of the runtime: submit, cancel, status; never blocks.
 
 use super::outbox::{Origin, Outbox};
-use super::shared::{Shared, Work};
+use super::shared::{Figures, Shared, Work};
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::request::RequestId;
 use crate::wire::Ask;
@@ -49,6 +49,21 @@ impl Handle {
     /// Adds the figures of a transport to the status, in place of those that it gave before.
     pub fn report(&self, section: &'static str, figures: serde_json::Value) {
         self.shared.report(section, figures);
+    }
+
+    /// Adds a section to the status that is made each time the status is asked for.
+    pub fn report_live(&self, section: &'static str, figures: Arc<dyn Figures>) {
+        self.shared.report_live(section, figures);
+    }
+
+    /// Whether any request is queued or running.
+    pub fn is_busy(&self) -> bool {
+        self.shared.is_busy()
+    }
+
+    /// Waits for the next request; one that came since the last call counts. For one caller.
+    pub async fn next_request(&self) {
+        self.shared.next_request().await;
     }
 
     /// Whether new requests are taken.

@@ -163,7 +163,7 @@ impl Job {
         let text = &self.progress.text[shown..];
         if self.stream && !text.is_empty() {
             let reply = Reply::Delta { id: self.client_id.clone(), text: text.to_owned() };
-            self.outbox.delta(Event { request: self.id(), reply });
+            self.outbox.delta(Event { request: self.id(), reply, tokens: 0 });
         }
     }
 
@@ -172,13 +172,18 @@ impl Job {
         (self.tokens.len() - self.ticket.prompt_tokens as usize) as u32
     }
 
+    /// Tokens of prompt and answer that were computed; a prompt counts whole once it has begun.
+    fn computed(&self) -> u32 {
+        self.progress.started.map_or(0, |_| self.ticket.prompt_tokens + self.generated())
+    }
+
     /// Sends the terminal reply; gives the code of an error.
     pub fn finish(mut self, reason: StopReason, now: Time) -> Option<ErrorCode> {
         if !self.progress.stopped {
             self.flush();
         }
         let id = self.client_id.take();
-        let (request, error) = (self.id(), self.error(reason));
+        let (request, error, tokens) = (self.id(), self.error(reason), self.computed());
         let code = error.as_ref().map(|e| e.code);
         let reply = match error {
             Some(reason) => Reply::Error { id, reason },
@@ -187,7 +192,7 @@ impl Job {
         let Self { outbox, seat, .. } = self;
         // Who has heard the answer finds the seat free.
         drop(seat);
-        outbox.finish(Event { request, reply });
+        outbox.finish(Event { request, reply, tokens });
         code
     }
 
@@ -195,7 +200,8 @@ impl Job {
     pub fn refuse(self, reason: RejectReason) {
         let (request, id) = (self.id(), self.client_id);
         drop(self.seat);
-        self.outbox.finish(Event { request, reply: Reply::Error { id, reason } });
+        let reply = Reply::Error { id, reason };
+        self.outbox.finish(Event { request, reply, tokens: 0 });
     }
 
     fn error(&self, reason: StopReason) -> Option<RejectReason> {

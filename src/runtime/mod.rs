@@ -22,4 +22,5 @@ pub use limits::Limits;
 pub use model::{Model, ModelError, ReadyTask};
 pub use outbox::{Event, Origin, Outbox};
 pub use service::Service;
+pub use shared::Figures;
 pub use start::Runtime;

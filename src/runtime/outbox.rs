@@ -14,6 +14,8 @@ pub struct Event {
     pub request: RequestId,
     /// What to tell the client.
     pub reply: Reply,
+    /// Tokens of prompt and answer that were computed for it, also for an error; 0 for a delta.
+    pub tokens: u32,
 }
 
 /// Where the replies of one request go. A full channel loses deltas; the terminal reply has a place

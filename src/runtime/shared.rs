@@ -10,10 +10,12 @@ use crate::core::scheduler::URGENT_SEATS;
 use crate::wire::Ask;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// When the runtime's clock starts: late enough that what arrived before this process began, and
 /// was kept, has a moment on it too.
@@ -44,6 +46,12 @@ impl Drop for Seat {
     fn drop(&mut self) {
         lock(&self.shared.seated).remove(&self.id);
     }
+}
+
+/// Who has figures for the status at any moment. Must not block, nor ask for the status itself.
+pub trait Figures: fmt::Debug + Send + Sync {
+    /// A section of the status.
+    fn figures(&self) -> Value;
 }
 
 /// The inference thread's figures.
@@ -113,6 +121,8 @@ pub struct Shared {
     drain_until: AtomicU64,
     seats: usize,
     seated: Mutex<BTreeSet<RequestId>>,
+    /// Told of every request that takes a seat.
+    entered: Notify,
     cancels: Mutex<Vec<RequestId>>,
     pressure: Mutex<Option<Pressure>>,
     snapshot: Mutex<Snapshot>,
@@ -120,6 +130,8 @@ pub struct Shared {
     facts: Map<String, Value>,
     /// What transports say about themselves.
     sections: Mutex<BTreeMap<&'static str, Value>>,
+    /// What is asked for its figures when the status is.
+    live: Mutex<BTreeMap<&'static str, Arc<dyn Figures>>>,
     inference: Mutex<Option<Thread>>,
     /// Who ends steps that hang.
     overrun: Mutex<Option<Thread>>,
@@ -141,12 +153,14 @@ impl Shared {
             drain_until: AtomicU64::new(0),
             seats,
             seated: Mutex::default(),
+            entered: Notify::new(),
             cancels: Mutex::default(),
             pressure: Mutex::default(),
             snapshot: Mutex::default(),
             counters: Mutex::default(),
             facts,
             sections: Mutex::default(),
+            live: Mutex::default(),
             inference: Mutex::new(None),
             overrun: Mutex::new(None),
             ended: AtomicBool::new(false),
@@ -178,7 +192,18 @@ impl Shared {
         }
         let id = RequestId(self.next_id.fetch_add(1, Ordering::Relaxed));
         seated.insert(id);
+        self.entered.notify_one();
         Ok((id, Seat { shared: Arc::clone(self), id }))
+    }
+
+    /// Whether any request is queued or running.
+    pub fn is_busy(&self) -> bool {
+        !lock(&self.seated).is_empty()
+    }
+
+    /// Waits for a request, or for one that came since the last call.
+    pub async fn next_request(&self) {
+        self.entered.notified().await;
     }
 
     pub fn is_serving(&self) -> bool {
@@ -262,7 +287,6 @@ impl Shared {
                 "error": lock(&self.predictions).report(),
             }),
         );
-        body.insert("temperature_c".into(), crate::metrics::temperature_c().into());
         let steps = snapshot.steps;
         body.insert(
             "steps".into(),
@@ -281,12 +305,20 @@ impl Shared {
         for (section, figures) in &*lock(&self.sections) {
             body.insert((*section).to_owned(), figures.clone());
         }
+        for (section, live) in &*lock(&self.live) {
+            body.insert((*section).to_owned(), live.figures());
+        }
         Value::Object(body)
     }
 
     /// Adds a section to the status, or replaces it.
     pub fn report(&self, section: &'static str, figures: Value) {
         lock(&self.sections).insert(section, figures);
+    }
+
+    /// Adds a section to the status that is made when it is asked for.
+    pub fn report_live(&self, section: &'static str, figures: Arc<dyn Figures>) {
+        lock(&self.live).insert(section, figures);
     }
 
     /// A step begins at `now`, and hangs if it still runs at `limit`.

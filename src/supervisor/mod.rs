@@ -4,23 +4,28 @@
 //! the rest is told `shutting_down`; a second signal ends the wait.
 
 mod mqtt;
+mod pressure;
+mod quotas;
 
 pub use mqtt::{MqttError, link_options};
 
+use self::pressure::Monitor;
 use crate::bundle::{Bundle, BundleError, KvUpdate, Task};
 use crate::config::{Origin, Settings, format_bytes};
 use crate::core::plan::EngineKind;
 use crate::engine::choice::{self, Choice};
 use crate::engine::{EngineOptions, LoadError, StepError, process_memory};
-use crate::runtime::{Handle, Limits, Model, ModelError, Runtime};
+use crate::runtime::{Figures, Handle, Limits, Model, ModelError, Runtime};
 use crate::transport::access::Access;
 use crate::transport::listen::{ListenError, Listener};
 use crate::transport::mqtt::front;
+use crate::transport::shares::Shares;
 use crate::transport::unix;
 use sd_notify::NotifyState;
 use serde_json::{Map, Value, json};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -264,6 +269,8 @@ pub struct Daemon {
     runtime: Runtime,
     listener: Listener,
     access: Access,
+    shares: Arc<Shares>,
+    monitor: Arc<Monitor>,
     limits: unix::Limits,
     mqtt: Option<front::Parts>,
 }
@@ -276,7 +283,8 @@ impl Daemon {
     pub fn start(settings: &Settings, phase: &dyn Fn(&str)) -> Result<Self, ServeError> {
         let groups = &settings.allow_groups.value;
         let (access, warnings) = Access::resolve(&settings.allow_users.value, groups);
-        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        let (quotas, more) = quotas::resolve(&settings.unix_quotas.value);
+        warnings.iter().chain(&more).for_each(|warning| tracing::warn!("{warning}"));
         let listener = match handed_over()? {
             Some(socket) => Listener::from_socket(socket),
             None => Listener::bind(&settings.unix_path.value, groups.first().map(String::as_str))?,
@@ -289,7 +297,11 @@ impl Daemon {
             ..unix::Limits::default()
         };
         tracing::info!(socket = %settings.unix_path.value.display(), "serving");
-        Ok(Self { runtime, listener, access, limits, mqtt })
+        let (shares, monitor) = (Shares::new(quotas), Monitor::new(&settings.thermal));
+        let handle = runtime.handle();
+        handle.report_live("unix", Arc::clone(&shares) as Arc<dyn Figures>);
+        handle.report_live("pressure", Arc::clone(&monitor) as Arc<dyn Figures>);
+        Ok(Self { runtime, listener, access, shares, monitor, limits, mqtt })
     }
 
     /// Serves until a signal asks for the end, and every request has had its terminal reply.
@@ -297,17 +309,18 @@ impl Daemon {
     /// # Errors
     /// [`ServeError::Loop`].
     pub fn serve(self) -> Result<(), ServeError> {
-        let Self { runtime, listener, access, limits, mqtt } = self;
+        let Self { runtime, listener, access, shares, monitor, limits, mqtt } = self;
         let handle = runtime.handle();
         let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         event_loop.block_on(async {
             let (stop, stopped) = watch::channel(false);
             let by_mqtt = serve_mqtt(mqtt, handle.clone(), stopped.clone());
-            let by_socket = unix::serve(listener, access, limits, handle, stopped);
+            let by_socket = unix::serve(listener, access, shares, limits, handle, stopped);
             let served = async { tokio::try_join!(by_socket, by_mqtt).map(|_| ()) };
             tokio::select! {
                 served = served => served,
                 failed = supervise(&runtime, &stop) => failed,
+                never = pressure::watch(&runtime, &monitor) => match never {},
             }
         })?;
         runtime.join();

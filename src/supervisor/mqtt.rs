@@ -1,13 +1,12 @@
 //! From the settings to the parts of the MQTT front end.
 
+use super::quotas;
 use crate::config::{ConfigError, Durability, Environment, MqttSettings, Settings};
-use crate::core::request::Priority;
 use crate::journal::{self, Journal, JournalError};
 use crate::transport::mqtt::boot_id;
 use crate::transport::mqtt::desk::Policy;
 use crate::transport::mqtt::front::Parts;
 use crate::transport::mqtt::link::LinkOptions;
-use crate::transport::mqtt::quota::Quota;
 use crate::transport::mqtt::tls::{Tls, TlsError, TlsFiles};
 use crate::transport::mqtt::topics::{ReplyTopics, Topics};
 use crate::transport::mqtt::watchers::Watchers;
@@ -47,7 +46,7 @@ pub fn parts(settings: &Settings, drain_timeout: Duration) -> Result<Option<Part
     let policy = Policy {
         replies: ReplyTopics::new(&topics, &mqtt.reply_topics.value, &watches.filters()),
         topics,
-        quotas: quotas(mqtt),
+        quotas: quotas::resolve(&mqtt.quotas.value).0,
         max_request_bytes: settings.prompt_bytes.value + REQUEST_HEADROOM_BYTES,
         max_entries: settings.journal.max_entries.value,
         max_bytes: usize::try_from(settings.journal.max_bytes.value).unwrap_or(usize::MAX),
@@ -103,16 +102,6 @@ fn tls(mqtt: &MqttSettings) -> Result<Tls, TlsError> {
         // The configuration has checked that both are there or none.
         identity: mqtt.cert_file.value.clone().zip(mqtt.key_file.value.clone()),
     })
-}
-
-fn quotas(mqtt: &MqttSettings) -> Vec<Quota> {
-    let quota = |quota: &crate::config::Quota| Quota {
-        filter: quota.topic.clone(),
-        requests_per_minute: quota.requests_per_minute,
-        tokens_per_minute: quota.tokens_per_minute,
-        max_priority: quota.max_priority.unwrap_or(Priority::Urgent),
-    };
-    mqtt.quotas.value.iter().map(quota).collect()
 }
 
 fn open_journal(settings: &Settings) -> Result<(Journal, journal::Recovered), JournalError> {

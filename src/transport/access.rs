@@ -74,7 +74,8 @@ impl Access {
     }
 }
 
-fn uid_of(name: &str) -> Option<u32> {
+/// The number of a user, by name or number.
+pub fn uid_of(name: &str) -> Option<u32> {
     let found = User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
     found.or_else(|| name.parse().ok())
 }

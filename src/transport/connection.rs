@@ -7,7 +7,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc, watch};
@@ -66,21 +66,29 @@ pub enum Ended {
 }
 
 /// One client.
-pub struct Connection<'a, S> {
+pub struct Connection<S> {
     pub stream: UnixStream,
     pub session: Session<S>,
     pub replies: mpsc::Receiver<Event>,
     pub stop: watch::Receiver<bool>,
-    pub place: &'a Place,
+    pub place: Arc<Place>,
     /// How long a client may leave what is written to it unread.
     pub write_timeout: Duration,
 }
 
-impl<S: Service> Connection<'_, S> {
+impl<S: Service> Connection<S> {
     /// Serves the client to the end; whatever it has under way then is cancelled.
     pub async fn run(mut self) -> Result<(), Ended> {
         let outcome = self.converse().await;
         self.session.abandon();
+        let Self { stream, mut session, mut replies, place, .. } = self;
+        // Nothing more is said, and somebody else may have the place meanwhile.
+        drop((stream, place));
+        while session.is_owing()
+            && let Some(event) = replies.recv().await
+        {
+            session.deliver(&event);
+        }
         outcome
     }
 

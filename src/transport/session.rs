@@ -1,8 +1,9 @@
-//! What one client says and hears, without I/O and without a clock.
+//! What one client says and hears, without I/O; the only clock is that of its share.
 //!
 //! Bytes go in by [`Session::receive`], replies of the runtime by [`Session::deliver`]; what is to
 //! be written gathers in [`Session::outgoing`].
 
+use super::shares::Share;
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::request::RequestId;
 use crate::runtime::{Event, Origin, Outbox, Service};
@@ -31,6 +32,7 @@ struct Pending {
 pub struct Session<S> {
     service: S,
     origin: Origin,
+    share: Share,
     /// May cancel by number.
     is_owner: bool,
     bounds: Bounds,
@@ -40,6 +42,8 @@ pub struct Session<S> {
     /// Whether a postcard client has said which version it speaks.
     greeted: bool,
     pending: Vec<Pending>,
+    /// Requests that were cancelled with the connection, and have not ended yet.
+    abandoned: usize,
     outgoing: Vec<u8>,
     draining: bool,
     ended: bool,
@@ -50,6 +54,7 @@ impl<S: Service> Session<S> {
     pub fn new(
         service: S,
         origin: Origin,
+        share: Share,
         is_owner: bool,
         bounds: Bounds,
         replies: mpsc::Sender<Event>,
@@ -57,12 +62,14 @@ impl<S: Service> Session<S> {
         Self {
             service,
             origin,
+            share,
             is_owner,
             bounds,
             replies,
             framer: None,
             greeted: false,
             pending: Vec::new(),
+            abandoned: 0,
             outgoing: Vec::new(),
             draining: false,
             ended: false,
@@ -96,7 +103,11 @@ impl<S: Service> Session<S> {
     /// Takes a reply of the runtime.
     pub fn deliver(&mut self, event: &Event) {
         if event.reply.is_terminal() {
-            self.pending.retain(|p| p.request != event.request);
+            self.share.ended(event);
+            match self.pending.iter().position(|p| p.request == event.request) {
+                Some(index) => drop(self.pending.swap_remove(index)),
+                None => self.abandoned -= 1,
+            }
         }
         self.write(&event.reply);
     }
@@ -115,7 +126,14 @@ impl<S: Service> Session<S> {
     pub fn abandon(&mut self) {
         for pending in self.pending.drain(..) {
             self.service.cancel(pending.request);
+            self.abandoned += 1;
         }
+    }
+
+    /// Whether requests that were abandoned are still to be booked: who goes away before the answer
+    /// pays for what was computed.
+    pub const fn is_owing(&self) -> bool {
+        self.share.is_limited() && self.abandoned > 0
     }
 
     /// Requests without a terminal reply.
@@ -235,10 +253,16 @@ impl<S: Service> Session<S> {
 
     fn ask(&mut self, ask: Ask) {
         let id = ask.id.clone();
-        match self.admit(&ask).and_then(|outbox| self.service.submit(ask, &self.origin, outbox)) {
+        match self.submit(ask) {
             Ok(request) => self.pending.push(Pending { request, id }),
             Err(reason) => self.refuse(id, reason),
         }
+    }
+
+    fn submit(&self, ask: Ask) -> Result<RequestId, RejectReason> {
+        let outbox = self.admit(&ask)?;
+        let submit = |ask| self.service.submit(ask, &self.origin, outbox);
+        self.share.submit(ask.priority, || submit(ask))
     }
 
     /// What the transport itself has to say against a request.

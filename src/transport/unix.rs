@@ -4,6 +4,7 @@ use super::access::{Access, Peer};
 use super::connection::{Connection, Ended, Place};
 use super::listen::Listener;
 use super::session::{Bounds, Session};
+use super::shares::{Share, Shares};
 use crate::core::error::ErrorCode;
 use crate::runtime::{Origin, Service};
 use crate::wire::{Reply, json, limits};
@@ -56,6 +57,7 @@ impl Default for Limits {
 pub async fn serve<S: Service>(
     listener: Listener,
     access: Access,
+    shares: Arc<Shares>,
     limits: Limits,
     service: S,
     mut stop: watch::Receiver<bool>,
@@ -63,7 +65,8 @@ pub async fn serve<S: Service>(
     let socket = listener.socket()?;
     socket.set_nonblocking(true)?;
     let socket = tokio::net::UnixListener::from_std(socket)?;
-    let mut door = Door { access, limits, service, stop: stop.clone(), places: Vec::new() };
+    let stopping = stop.clone();
+    let mut door = Door { access, shares, limits, service, stop: stopping, places: Vec::new() };
     let mut clients = JoinSet::new();
     loop {
         tokio::select! {
@@ -92,6 +95,7 @@ pub async fn serve<S: Service>(
 
 struct Door<S> {
     access: Access,
+    shares: Arc<Shares>,
     limits: Limits,
     service: S,
     stop: watch::Receiver<bool>,
@@ -104,9 +108,11 @@ impl<S: Service> Door<S> {
             Ok(peer) => {
                 let place = Arc::new(Place::new());
                 self.places.push(Arc::downgrade(&place));
+                let share = Share::of(&peer, &self.shares);
                 clients.spawn(converse(
                     stream,
                     peer,
+                    share,
                     place,
                     self.service.clone(),
                     self.limits,
@@ -172,6 +178,7 @@ fn turn_away(stream: &UnixStream, reply: &Reply) {
 async fn converse<S: Service>(
     stream: UnixStream,
     peer: Peer,
+    share: Share,
     place: Arc<Place>,
     service: S,
     limits: Limits,
@@ -179,11 +186,16 @@ async fn converse<S: Service>(
 ) {
     // A quarter stays free for terminal replies (see `Outbox::delta`): one for each request.
     let (sender, replies) = mpsc::channel(limits.pending_per_client.max(8) * 4);
-    let origin = Origin { uid: Some(peer.uid), gid: Some(peer.gid), ..Origin::new("unix") };
+    let origin = Origin {
+        uid: Some(peer.uid),
+        gid: Some(peer.gid),
+        max_priority: share.max_priority(),
+        ..Origin::new("unix")
+    };
     let bounds = Bounds { message_bytes: limits.message_bytes, pending: limits.pending_per_client };
-    let session = Session::new(service, origin, peer.is_owner(), bounds, sender);
+    let session = Session::new(service, origin, share, peer.is_owner(), bounds, sender);
     let write_timeout = limits.write_timeout;
-    let connection = Connection { stream, session, replies, stop, place: &place, write_timeout };
+    let connection = Connection { stream, session, replies, stop, place, write_timeout };
     match connection.run().await {
         Ok(()) => tracing::debug!(uid = peer.uid, pid = peer.pid, "client served"),
         Err(e @ Ended::ClientSlow(_)) => {

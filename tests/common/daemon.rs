@@ -128,6 +128,8 @@ fn spawn(program: &Path, folder: &Path, arguments: &[String], level: &str) -> Ch
         .arg(folder.join("slmd.sock"))
         .args(arguments)
         .env("SLMD_LOG", level)
+        // A machine without sensors, unless the test writes some: no heat of this one changes a test.
+        .env("SLMD_TEST_SYSTEM_ROOT", folder.join("system"))
         .stdin(Stdio::null())
         .stderr(log.expect("writable"))
         .spawn()

@@ -99,7 +99,7 @@ impl Jobs {
         let job = &self.jobs[&request];
         if job.ask.stream {
             let reply = Reply::Delta { id: job.ask.id.clone(), text: "a delta".into() };
-            job.outbox.as_ref().expect("it runs").delta(Event { request, reply });
+            job.outbox.as_ref().expect("it runs").delta(Event { request, reply, tokens: 0 });
         }
     }
 
@@ -125,7 +125,7 @@ impl Jobs {
                 ..Answer::default()
             })),
         };
-        job.outbox.take().expect("it runs").finish(Event { request, reply });
+        job.outbox.take().expect("it runs").finish(Event { request, reply, tokens: 0 });
     }
 }
 

@@ -9,6 +9,8 @@ use slmd::core::request::RequestId;
 use slmd::runtime::{Event, Origin, Outbox, Service};
 use slmd::transport::access::Access;
 use slmd::transport::listen::Listener;
+use slmd::transport::quota::Quota;
+use slmd::transport::shares::Shares;
 use slmd::transport::unix::{Limits, serve};
 use slmd::wire::{Answer, Ask, Reply};
 use std::io::{BufRead, BufReader, Write};
@@ -19,6 +21,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+
+/// What a cancelled request has cost.
+pub const CANCELLED_TOKENS: u32 = 25;
 
 /// Answers `echo WORDS` at once, `flood N` with N deltas, and `hang` never, until cancelled.
 #[derive(Clone, Default)]
@@ -50,12 +55,14 @@ impl Fake {
 
 fn finish(outbox: Outbox, request: RequestId, id: Option<String>, text: String) {
     let answer = Answer { id, text, finish_reason: "stop", cause: "stop", ..Answer::default() };
-    outbox.finish(Event { request, reply: Reply::Answer(Box::new(answer)) });
+    // A token for each byte of the text.
+    let tokens = answer.text.len() as u32;
+    outbox.finish(Event { request, reply: Reply::Answer(Box::new(answer)), tokens });
 }
 
 fn stream(outbox: &Outbox, request: RequestId, id: &Option<String>, piece: &str) {
     let reply = Reply::Delta { id: id.clone(), text: piece.to_owned() };
-    outbox.delta(Event { request, reply });
+    outbox.delta(Event { request, reply, tokens: 0 });
 }
 
 impl Service for Fake {
@@ -97,7 +104,7 @@ impl Service for Fake {
         let Some(i) = hanging.iter().position(|(r, ..)| *r == request) else { return };
         let (_, id, outbox) = hanging.swap_remove(i);
         let reply = Reply::refuse(id, ErrorCode::Cancelled, "cancelled");
-        outbox.finish(Event { request, reply });
+        outbox.finish(Event { request, reply, tokens: CANCELLED_TOKENS });
     }
 
     fn status(&self) -> Value {
@@ -112,6 +119,7 @@ impl Service for Fake {
 /// A socket in a directory of its own, served by a thread.
 pub struct Daemon {
     pub fake: Fake,
+    pub shares: Arc<Shares>,
     pub path: PathBuf,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
@@ -128,18 +136,24 @@ impl Daemon {
     }
 
     pub fn letting_in(access: Access, limits: Limits) -> Self {
+        Self::sharing(access, limits, Vec::new())
+    }
+
+    pub fn sharing(access: Access, limits: Limits, quotas: Vec<Quota>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("slmd.sock");
         let listener = Listener::bind(&path, None).unwrap();
         let (stop, stopped) = watch::channel(false);
         let fake = Fake::default();
         let service = fake.clone();
+        let shares = Shares::new(quotas);
+        let figures = Arc::clone(&shares);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let serving = serve(listener, access, limits, service, stopped);
+            let serving = serve(listener, access, shares, limits, service, stopped);
             runtime.unwrap().block_on(serving).unwrap();
         });
-        Self { fake, path, stop, thread: Some(thread), _dir: dir }
+        Self { fake, shares: figures, path, stop, thread: Some(thread), _dir: dir }
     }
 
     pub fn connect(&self) -> Lines {

@@ -19,14 +19,14 @@ use super::acks::{Acks, Until};
 use super::entry::{Answered, Entry, State, payload, response};
 use super::message::{Message, Properties, Qos};
 use super::outgoing::{Offline, Outgoing, Parcel};
-use super::quota::{Quota, Quotas};
 use super::request::{self, Address, Request};
 use super::stored::{self, Head, Key};
 use super::topics::{Inbound, ReplyTopics, Topics};
 use crate::core::error::{ErrorCode, RejectReason};
-use crate::core::request::{Priority, RequestId};
+use crate::core::request::RequestId;
 use crate::journal::{EntryId, Record};
 use crate::runtime::{Event, Outbox, Service};
+use crate::transport::quota::{Asker, Quota, Quotas};
 use crate::wire::Reply;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -286,14 +286,14 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
     ) -> Result<u64, RejectReason> {
         self.check(message)?;
         let Request { ask, due } = request;
-        let quota = self.quotas.admit(now.boot_ms, &message.topic, &ask)?;
-        let (account, max_priority) = quota.unzip();
+        let account = self.quotas.account(Asker::Topic(&message.topic));
         let mut entry = Entry {
             address: address.clone(),
             key,
             arrived_ms: i64::try_from(now.boot_ms).ok(),
             due_ms: due.map(|due| u64::try_from(due.as_millis()).unwrap_or(u64::MAX)),
-            max_priority: max_priority.unwrap_or(Priority::Urgent),
+            topic: message.topic.clone(),
+            max_priority: self.quotas.max_priority(account),
             accepted: 0,
             since_ms: i64::try_from(now.boot_ms).unwrap_or(i64::MAX),
             account,
@@ -305,7 +305,9 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
         let (head, body) = (self.head(now, &entry).to_bytes(), stored::body(&ask));
         entry.bytes = head.len() + body.len();
         let outbox = Outbox::reserve(&self.replies)?.reporting_start(&self.starts);
-        let running = self.service.submit(ask, &entry.origin(now), outbox)?;
+        let running = self.quotas.submit(now.boot_ms, account, ask.priority, || {
+            self.service.submit(ask, &entry.origin(now), outbox)
+        })?;
         let id = EntryId(self.next_id);
         self.next_id += 1;
         let record = self.log.append(Record::Accepted { id, head: &head, body: &body });
@@ -353,6 +355,7 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
             arrived_ms: entry.arrived_ms.unwrap_or_default(),
             arrived_unix_ms: now.unix_ms,
             due_ms: entry.due_ms,
+            topic: entry.topic.clone(),
             max_priority: Some(entry.max_priority.name().to_owned()),
         }
     }
@@ -422,13 +425,15 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
             Reply::Error { reason, .. } if reason.code == ErrorCode::ShuttingDown => {
                 // The journal keeps it for the next run; this end was not its fault.
                 self.by_request.remove(&event.request);
+                self.book(now, id, event);
                 if self.entries[&id].has_begun {
                     self.log.append(Record::Parked { id });
                 }
             }
             terminal => {
                 self.by_request.remove(&event.request);
-                self.finish(now, id, terminal);
+                self.book(now, id, event);
+                self.answer(id, terminal);
                 self.start_waiting(now);
             }
         }
@@ -450,13 +455,16 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
         });
     }
 
-    fn finish(&mut self, now: Now, id: EntryId, reply: &Reply) {
+    fn book(&mut self, now: Now, id: EntryId, event: &Event) {
         let entry = &self.entries[&id];
-        if let (Some(account), Reply::Answer(answer)) = (entry.account, reply) {
-            let tokens = answer.prompt_tokens + answer.completion_tokens;
-            self.quotas.spend(now.boot_ms, account, tokens);
+        match entry.account {
+            None => {}
+            // An earlier run of the daemon has booked the request itself.
+            Some(account) if entry.is_recovered() => {
+                self.quotas.spend(now.boot_ms, account, event.tokens);
+            }
+            Some(account) => self.quotas.ended(now.boot_ms, account, event),
         }
-        self.answer(id, reply);
     }
 
     fn fail(&mut self, id: EntryId, code: ErrorCode, message: &str) {
@@ -689,6 +697,11 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
     /// How many prompts and answers are kept, and how many of them wait for their inference.
     pub fn load(&self) -> (usize, usize) {
         (self.entries.len(), self.waiting.len())
+    }
+
+    /// The quotas, with what is left of them.
+    pub fn quotas(&mut self, now: Now) -> serde_json::Value {
+        self.quotas.report(now.boot_ms)
     }
 
     /// Notices dropped while the broker was away.

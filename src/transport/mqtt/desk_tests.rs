@@ -3,6 +3,7 @@ use super::*;
 use crate::core::request::Priority;
 use crate::journal;
 use crate::runtime::Origin;
+use crate::transport::quota::Selector;
 use crate::wire::{Answer, Ask};
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
@@ -179,7 +180,7 @@ impl Bench {
     }
 
     fn reply(&mut self, request: u64, reply: Reply) {
-        let event = Event { request: RequestId(request), reply };
+        let event = Event { request: RequestId(request), reply, tokens: 0 };
         assert!(self.desk.reply(NOW, &event), "it is a prompt of the desk");
     }
 
@@ -742,4 +743,45 @@ fn what_was_parked_can_still_be_cancelled() {
     assert_eq!(published(&bench.actions())[0].2["error"]["code"], "cancelled");
     let bench = bench.restarted(NOW, |_| {});
     assert_eq!(bench.submitted(), 0, "the next run does not answer it");
+}
+
+fn limited() -> Vec<Quota> {
+    vec![Quota {
+        name: "all".into(),
+        selector: Selector::Topic("slmd/n/request/#".into()),
+        requests_per_minute: Some(1),
+        tokens_per_minute: Some(10),
+        max_priority: Priority::Normal,
+    }]
+}
+
+#[test]
+fn what_the_runtime_had_no_room_for_is_not_booked() {
+    let mut bench = Bench::with(Policy { quotas: limited(), ..policy() });
+    bench.desk.connected(16);
+    bench.runtime.0.lock().expect("no panic").seats = Some(0);
+    bench.receive(NOW, &request("c1"));
+    assert_eq!(published(&bench.actions())[0].2["error"]["code"], "busy");
+    bench.runtime.0.lock().expect("no panic").seats = None;
+    bench.receive(NOW, &request("c2"));
+    assert_eq!(bench.submitted(), 1);
+    let origin = bench.runtime.0.lock().expect("no panic").submitted[0].1.clone();
+    assert_eq!(origin.max_priority, Priority::Normal);
+    bench.receive(NOW, &request("c3"));
+    assert_eq!(bench.submitted(), 1);
+    assert_eq!(published(&bench.actions())[0].2["error"]["code"], "over_quota");
+}
+
+#[test]
+fn prompts_of_an_earlier_run_pay_their_tokens_and_no_second_request() {
+    let mut bench = Bench::new();
+    bench.receive(NOW, &request("c1"));
+    bench.commit();
+    let limit = |next: &mut Bench| next.desk.quotas = Quotas::new(limited());
+    let mut next = bench.restarted(at(1_000), limit);
+    assert_eq!(next.submitted(), 1);
+    let event = Event { request: RequestId(1), reply: answer("warm"), tokens: 11 };
+    assert!(next.desk.reply(at(1_000), &event));
+    let left = &next.desk.quotas(at(1_000))[0];
+    assert_eq!((&left["requests"]["left"], &left["tokens"]["left"]), (&1.into(), &(-1).into()));
 }

@@ -1,11 +1,11 @@
 //! One prompt that slmd answers for, from its PUBACK to the end of its answer's age.
 
-use super::quota::AccountId;
 use super::request::Address;
 use super::stored::Key;
 use super::{Now, message};
 use crate::core::request::{Priority, RequestId};
 use crate::runtime::Origin;
+use crate::transport::quota::AccountId;
 use crate::wire::{Ask, Reply, json};
 use bytes::Bytes;
 use std::time::Duration;
@@ -21,6 +21,8 @@ pub struct Entry {
     pub arrived_ms: Option<i64>,
     /// Milliseconds from the arrival on.
     pub due_ms: Option<u64>,
+    /// Where it came from.
+    pub topic: String,
     /// The highest that its topic may ask for.
     pub max_priority: Priority,
     /// The journal's record of its arrival; zero for what was recovered.
@@ -91,6 +93,11 @@ impl Entry {
             max_priority: self.max_priority,
             ..Origin::new("mqtt")
         }
+    }
+
+    /// Whether an earlier run of the daemon accepted it.
+    pub const fn is_recovered(&self) -> bool {
+        self.accepted == 0
     }
 
     /// Whether it has its answer, the answer has reached the broker, and nobody waits for a copy.

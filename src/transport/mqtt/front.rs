@@ -293,7 +293,7 @@ impl<S: Service> Front<S> {
         if now.boot_ms < self.presence.next_ms(now) {
             return;
         }
-        let front = self.figures();
+        let front = self.figures(now);
         for (section, figures) in &front {
             self.service.report(section, figures.clone());
         }
@@ -307,7 +307,7 @@ impl<S: Service> Front<S> {
     }
 
     /// What the status says of MQTT itself.
-    fn figures(&self) -> [(&'static str, Value); 3] {
+    fn figures(&mut self, now: Now) -> [(&'static str, Value); 3] {
         let counters = self.desk.counters();
         let (entries, waiting) = self.desk.load();
         let journal = self.desk.log().figures();
@@ -319,6 +319,7 @@ impl<S: Service> Front<S> {
             "repeated": counters.repeated, "ignored": counters.ignored,
             "delivered": counters.delivered, "unheard": counters.unheard,
             "lost_deltas": counters.lost_deltas, "dropped_alerts": self.desk.dropped(),
+            "quotas": self.desk.quotas(now),
         });
         let journal = json!({
             "entries": entries, "waiting": waiting, "stalled": self.desk.stalled(),

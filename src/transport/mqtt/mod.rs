@@ -6,7 +6,7 @@
 //! library `rumqttc`.
 //!
 //! What messages mean is decided without I/O: [`topics`] and [`request`] read them, [`desk`] answers
-//! for them, with [`acks`], [`outgoing`] and [`quota`]. [`front`] moves everything between them, the
+//! for them, with [`acks`] and [`outgoing`]. [`front`] moves everything between them, the
 //! journal, the runtime and the watches.
 
 pub mod acks;
@@ -17,7 +17,6 @@ pub mod link;
 pub mod message;
 pub mod outgoing;
 pub mod presence;
-pub mod quota;
 pub mod request;
 pub mod stored;
 pub mod tls;

@@ -90,7 +90,8 @@ impl Presence {
         let engine = json!({
             "name": runtime["engine"]["name"], "version": runtime["engine"]["version"],
         });
-        let essence = json!([state, queue, model, engine, runtime["journal"]["stalled"]]);
+        let level = &runtime["pressure"]["level"];
+        let essence = json!([state, queue, model, engine, runtime["journal"]["stalled"], level]);
         let tokens = runtime["tokens"]["completion"].as_u64().unwrap_or(0);
         let tokens_per_s = match &self.told {
             None => 0.0,
@@ -116,7 +117,8 @@ impl Presence {
             "queue": queue,
             "tokens_per_s": tokens_per_s,
             "rss_bytes": runtime["memory"]["rss_bytes"],
-            "temperature_c": runtime["temperature_c"],
+            "temperature_c": runtime["pressure"]["temperature_c"],
+            "pressure": { "level": level, "why": runtime["pressure"]["why"] },
             "answered": runtime["requests"]["answered"],
             "errors": runtime["requests"]["errors"],
             "mqtt": runtime["mqtt"],
@@ -204,7 +206,7 @@ mod tests {
             "requests": { "running": 1, "waiting": waiting, "limit": 10, "answered": 3, "errors": {} },
             "tokens": { "completion": tokens },
             "memory": { "rss_bytes": 7 },
-            "temperature_c": 41.5,
+            "pressure": { "level": "normal", "why": null, "temperature_c": 41.5 },
         })
     }
 

@@ -37,6 +37,8 @@ pub fn key(address: &Address) -> Option<Key> {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Head {
+    /// Where it came from.
+    pub topic: String,
     /// Where the answer goes.
     pub reply_topic: String,
     /// In hexadecimal.

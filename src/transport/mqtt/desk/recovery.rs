@@ -7,6 +7,7 @@ use crate::core::error::{ErrorCode, RejectReason};
 use crate::journal::{self, EntryId, Record};
 use crate::runtime::{Outbox, Service};
 use crate::transport::mqtt::Now;
+use crate::transport::quota::Asker;
 use crate::wire::Ask;
 use std::collections::VecDeque;
 
@@ -71,7 +72,8 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
             max_priority: head.priority(),
             accepted: 0,
             since_ms: now.began(&head, &self.policy.boot),
-            account: None,
+            account: self.quotas.account(Asker::Topic(&head.topic)),
+            topic: head.topic,
             bytes: stored.head.len() + stored.body.map_or(0, |b| b.len()) + kept.len(),
             is_suspect: ask.is_some() && stored.starts > 0,
             has_begun: false,
