@@ -54,7 +54,7 @@ impl Level {
 /// From where on a gauge means which level, in thousandths of its unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Bounds {
-    /// Of [`LEVELS`]; none: the gauge never asks for that level.
+    /// Of warm, hot, severe and critical; none: the gauge never asks for that level.
     pub enter: [Option<i32>; 4],
     /// How far below its bound a level is left.
     pub hysteresis: i32,
