@@ -11,6 +11,7 @@
 //! cli -> supervisor -> { transport, runtime } -> { engine, text, sample, bundle, wire } -> core
 //! engine -> { kernels, bundle }      sample -> text      { cli, supervisor } -> { config, board }
 //! { cli, supervisor, transport } -> watch -> core      config -> { bundle, watch }
+//! { cli, supervisor } -> sheet -> { bundle, core }     { supervisor, runtime } -> measurements
 //! ```
 //!
 //! - [`core`] decides: scheduler, sessions, memory ledger. Pure state machines; time is an argument.
@@ -22,6 +23,8 @@
 //! - [`runtime`] runs the one inference thread and admits requests to it.
 //! - [`transport`] moves bytes; [`client`] is the other end of its socket, for Rust programs.
 //! - [`watch`] decides when sensor readings become an alert, and when the model is asked about it.
+//! - [`sheet`] prices the memory of the whole process; [`measurements`] remembers what only a run
+//!   can tell.
 //! - [`config`], [`supervisor`] and [`cli`] make a process of it.
 
 pub mod board;
@@ -33,9 +36,11 @@ pub mod core;
 pub mod engine;
 pub mod journal;
 pub mod kernels;
+pub mod measurements;
 pub mod metrics;
 pub mod runtime;
 pub mod sample;
+pub mod sheet;
 pub mod supervisor;
 pub mod text;
 pub mod transport;

@@ -11,12 +11,15 @@ const EDGES: &[(&str, &[&str])] = &[
     // Opaque bytes on a disk: whoever knows what they mean is above it.
     ("journal", &[]),
     ("metrics", &["core"]),
+    // Figures of which it does not know what they mean.
+    ("measurements", &[]),
+    ("sheet", &["core", "bundle"]),
     ("bundle", &["core"]),
     ("text", &["core"]),
     ("sample", &["core", "text"]),
     ("wire", &["core"]),
     ("engine", &["core", "kernels", "bundle"]),
-    ("runtime", &["core", "engine", "text", "sample", "bundle", "wire", "metrics"]),
+    ("runtime", &["core", "engine", "text", "sample", "bundle", "wire", "metrics", "measurements"]),
     // Never `engine`: what moves bytes does not compute.
     ("transport", &["core", "wire", "runtime", "metrics", "journal", "watch"]),
     // The socket's other end, for Rust programs.
@@ -42,7 +45,8 @@ const EDGES: &[(&str, &[&str])] = &[
             "config",
             "board",
             "metrics",
-            "watch",
+            "measurements",
+            "sheet",
         ],
     ),
     (
@@ -62,6 +66,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "board",
             "supervisor",
             "metrics",
+            "sheet",
             "watch",
         ],
     ),
