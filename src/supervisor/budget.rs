@@ -142,18 +142,24 @@ impl<'a> Budget<'a> {
         }
     }
 
+    /// The shape as it is, by what is known now; none: it does not fit any more.
+    pub fn keeps(&self, settled: &Settled) -> Option<Settled> {
+        let sheet = self.subject.sheet(settled.sheet.shape);
+        let fits = sheet.total_bytes() <= self.ceiling.bytes;
+        fits.then(|| Settled { sheet, ..settled.clone() })
+    }
+
     /// Whether everything about this shape was measured.
     pub fn knows(&self, shape: Shape) -> bool {
         self.subject.measured.is_some_and(|m| m.context_tokens == shape.context_tokens)
     }
 
     /// Remembers what was measured, for now and for the next start.
-    pub fn remember(&mut self, measured: Measured) -> &Self {
+    pub fn remember(&mut self, measured: Measured) {
         if let Err(error) = self.store.put(MEASURED, &measured) {
             tracing::warn!(%error, "what was measured cannot be remembered");
         }
         self.subject.measured = Some(measured);
-        self
     }
 
     /// Holds what a loaded model takes now against what was remembered of it.

@@ -292,13 +292,13 @@ fn load(plan: &Plan, phase: &dyn Fn(&str), anew: bool) -> Result<Ready, StartErr
         gauge.tokenized();
         let touched = warm_up::largest_step(engine.as_mut(), &bundle.graph)?;
         gauge.stepped(touched, options.context_tokens);
-        let measured = budget.remember(gauge.measured()).settle()?;
-        let same = measured.sheet.shape == settled.sheet.shape;
-        settled = measured;
-        if same {
+        budget.remember(gauge.measured());
+        if let Some(fits) = budget.keeps(&settled) {
+            settled = fits;
             break engine;
         }
         // It fits only smaller than the rules of thumb had said.
+        settled = budget.settle()?;
         drop(engine);
         gauge.unloaded();
     };
