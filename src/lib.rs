@@ -12,6 +12,7 @@
 //! engine -> { kernels, bundle }      sample -> text      { cli, supervisor } -> { config, board }
 //! { cli, supervisor, transport } -> watch -> core      config -> { bundle, watch }
 //! supervisor -> pressure -> core
+//! { cli, supervisor } -> sheet -> { bundle, core }     { supervisor, runtime } -> measurements
 //! ```
 //!
 //! - [`core`] decides: scheduler, sessions, memory ledger. Pure state machines; time is an argument.
@@ -24,6 +25,8 @@
 //! - [`transport`] moves bytes; [`client`] is the other end of its socket, for Rust programs.
 //! - [`pressure`] reads heat and power, and says how hard slmd may work.
 //! - [`watch`] decides when sensor readings become an alert, and when the model is asked about it.
+//! - [`sheet`] prices the memory of the whole process; [`measurements`] remembers what only a run
+//!   can tell.
 //! - [`config`], [`supervisor`] and [`cli`] make a process of it.
 
 pub mod board;
@@ -35,9 +38,11 @@ pub mod core;
 pub mod engine;
 pub mod journal;
 pub mod kernels;
+pub mod measurements;
 pub mod pressure;
 pub mod runtime;
 pub mod sample;
+pub mod sheet;
 pub mod supervisor;
 pub mod text;
 pub mod transport;

@@ -12,12 +12,15 @@ const EDGES: &[(&str, &[&str])] = &[
     ("journal", &[]),
     // Reads sensors, decides a level: who acts on it is above.
     ("pressure", &["core"]),
+    // Figures of which it does not know what they mean.
+    ("measurements", &[]),
+    ("sheet", &["core", "bundle"]),
     ("bundle", &["core"]),
     ("text", &["core"]),
     ("sample", &["core", "text"]),
     ("wire", &["core"]),
     ("engine", &["core", "kernels", "bundle"]),
-    ("runtime", &["core", "engine", "text", "sample", "bundle", "wire"]),
+    ("runtime", &["core", "engine", "text", "sample", "bundle", "wire", "measurements"]),
     // Never `engine`: what moves bytes does not compute.
     ("transport", &["core", "wire", "runtime", "journal", "watch"]),
     // The socket's other end, for Rust programs.
@@ -44,6 +47,8 @@ const EDGES: &[(&str, &[&str])] = &[
             "board",
             "pressure",
             "watch",
+            "measurements",
+            "sheet",
         ],
     ),
     (
@@ -62,6 +67,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "config",
             "board",
             "supervisor",
+            "sheet",
             "watch",
         ],
     ),

@@ -3,9 +3,11 @@
 
 mod common;
 
+use slmd::board::Room;
 use slmd::core::plan::{EngineKind, KvType};
 use slmd::engine::EngineOptions;
 use slmd::runtime::{Limits, Origin, Outbox, Runtime};
+use slmd::sheet::{Demands, Freedom};
 use slmd::supervisor::{Plan, bring_up};
 use slmd::wire::{Answer, Ask, Reply};
 use std::time::Duration;
@@ -34,7 +36,17 @@ fn plan(model: &str, engine: EngineKind) -> Option<Plan> {
         tasks: Vec::new(),
         memory_bytes: 4 << 30,
         watched_tasks: Vec::new(),
-        exact_context: false,
+        freedom: Freedom { sessions: true, context: true },
+        demands: Demands {
+            queue: 4,
+            prompt_bytes: 4096,
+            clients: 1,
+            message_bytes: 4096,
+            mqtt: None,
+        },
+        cache_dir: std::env::temp_dir().join(format!("slmd-stories-{}", std::process::id())),
+        board: "test".to_owned(),
+        room: Room::default(),
     })
 }
 

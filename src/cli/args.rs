@@ -37,6 +37,8 @@ pub enum Command {
     Cancel(CancelArgs),
     /// Run the daemon
     Serve(ServeArgs),
+    /// Say what the memory goes to, and what would fit, before anything is loaded
+    Plan(PlanArgs),
     /// Validate a configuration, a board file or a model, without running anything
     Check(CheckArgs),
     /// Look at this machine and say what slmd finds and what is missing
@@ -192,6 +194,46 @@ pub struct ServeArgs {
     /// Where to listen, instead of the configuration's unix.path
     #[arg(long, value_name = "PATH", env = "SLMD_SOCKET")]
     pub socket: Option<PathBuf>,
+}
+
+/// `slmd plan`.
+#[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "\
+Examples:
+  slmd plan                                   this machine, with the configuration in force
+  slmd plan --model ./models/smollm2 --memory 256MiB
+  slmd plan --board raspberry-pi-5 --memory 512MiB
+  slmd plan --measure                         load the model once, so that nothing is estimated
+  slmd plan --systemd                         the unit's drop-in with the limit that fits the budget
+
+Each line is computed from the model's files, measured on this machine, or estimated until it is
+measured: by --measure, or by the first start of the daemon. Ends with 78 if the budget does not
+hold it.")]
+pub struct PlanArgs {
+    /// The configuration; left out: /etc/slmd/config.toml, if it exists
+    #[arg(long, value_name = "FILE", env = "SLMD_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Another board: a profile's name, or its file
+    #[arg(long, value_name = "BOARD")]
+    pub board: Option<String>,
+    /// The model's directory, instead of the configuration's
+    #[arg(long, value_name = "DIR", env = "SLMD_MODEL")]
+    pub model: Option<PathBuf>,
+    /// auto, ort or tract, instead of the configuration's
+    #[arg(long, value_name = "ENGINE", env = "SLMD_ENGINE")]
+    pub engine: Option<String>,
+    /// The budget, instead of the configuration's: 256MiB
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// Load the model, run its largest step, and remember what that took
+    #[arg(long)]
+    pub measure: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Print a drop-in for the systemd unit
+    #[arg(long, conflicts_with = "json")]
+    pub systemd: bool,
 }
 
 /// `slmd check`.

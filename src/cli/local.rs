@@ -26,8 +26,8 @@ pub fn load(args: &LocalArgs, progress: &Progress) -> Result<Box<dyn Answerer>, 
         ("engine", args.engine.clone()),
     ]);
     let settings = serve::settings(None, &flags)?;
-    // Nobody watches anything here.
-    let plan = Plan { watched_tasks: Vec::new(), ..Plan::from(&settings) };
+    // Nobody watches anything here, and nobody else asks.
+    let plan = Plan { watched_tasks: Vec::new(), ..Plan::from(&settings) }.alone();
     let runtime = bring_up(&plan, &|phase| progress.phase(phase))?;
     Ok(Box::new(Local::new(runtime.handle())))
 }

@@ -16,14 +16,15 @@ mod check;
 mod doctor;
 mod facts;
 mod interrupt;
+mod plan;
 mod remote;
 mod serve;
 mod status;
 mod watch;
 
 pub use args::{
-    AskArgs, CancelArgs, ChatArgs, CheckArgs, Cli, Command, DoctorArgs, LocalArgs, SamplingArgs,
-    ServeArgs, SocketArgs, StatusArgs,
+    AskArgs, CancelArgs, ChatArgs, CheckArgs, Cli, Command, DoctorArgs, LocalArgs, PlanArgs,
+    SamplingArgs, ServeArgs, SocketArgs, StatusArgs,
 };
 
 pub use watch::{RuleArgs, WatchArgs, WatchCommand, WatchTestArgs};
@@ -34,6 +35,7 @@ use std::process::ExitCode;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    crate::engine::share_heap();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {
@@ -58,6 +60,7 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Status(args) => status::status(args),
         Command::Cancel(args) => status::cancel(args),
         Command::Serve(args) => serve::run(args),
+        Command::Plan(args) => plan::run(args),
         Command::Check(args) => check::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Watch(args) => watch::run(args),

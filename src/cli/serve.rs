@@ -48,7 +48,7 @@ impl From<StartError> for Failure {
         let code = match &error {
             StartError::Bundle(_) | StartError::Model(_) | StartError::SelfTest(_) => DATA,
             StartError::Load(_) => UNAVAILABLE,
-            StartError::Memory { .. }
+            StartError::Memory(_)
             | StartError::Context { .. }
             | StartError::WatchedTask { .. }
             | StartError::NoModel => CONFIG,
@@ -56,10 +56,7 @@ impl From<StartError> for Failure {
         let failure = Self::new(code, error.to_string());
         match error {
             StartError::Load(_) => failure.hint("`slmd doctor` says which engines are here"),
-            StartError::Memory { .. } => failure.hint(
-                "raise budget.memory, lower budget.context-tokens or budget.sessions, or take a \
-                 smaller model",
-            ),
+            StartError::Memory(overrun) => failure.hint(overrun.hint()),
             _ => failure,
         }
     }

@@ -40,6 +40,16 @@ impl Environment {
         Some(PathBuf::from(first)).filter(|p| p.is_absolute())
     }
 
+    /// Where things go that can be made again: systemd's `$CACHE_DIRECTORY` (the first of several),
+    /// or a user's own cache. None: beside the state.
+    pub fn cache_dir(&self) -> Option<PathBuf> {
+        let ours = self.get("CACHE_DIRECTORY").and_then(|dirs| dirs.split(':').next());
+        let ours = ours.map(PathBuf::from).filter(|p| p.is_absolute());
+        let own = self.path("XDG_CACHE_HOME");
+        let home = self.path("HOME").filter(|_| !self.is_root).map(|home| home.join(".cache"));
+        ours.or_else(|| own.or(home).map(|dir| dir.join("slmd")))
+    }
+
     /// Where state goes when nothing says so: `/var/lib/slmd`, or a user's own state directory.
     pub fn default_state_dir(&self) -> Option<PathBuf> {
         if self.is_root {
@@ -87,5 +97,11 @@ mod tests {
     fn systemd_says_where_state_goes() {
         let service = environment(false, &[("STATE_DIRECTORY", "/var/lib/a:/var/lib/b")]);
         assert_eq!(service.state_directory(), Some("/var/lib/a".into()));
+        let cache = |is_root, variables: &[_]| environment(is_root, variables).cache_dir();
+        let all = [("CACHE_DIRECTORY", "/c/a:/c/b"), ("XDG_CACHE_HOME", "/x"), ("HOME", "/h")];
+        assert_eq!(cache(false, &all), Some("/c/a".into()));
+        assert_eq!(cache(true, &all[1..]), Some("/x/slmd".into()));
+        assert_eq!(cache(false, &all[2..]), Some("/h/.cache/slmd".into()));
+        assert_eq!(cache(true, &all[2..]), None);
     }
 }

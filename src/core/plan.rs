@@ -60,6 +60,24 @@ impl KvType {
             Self::Int8 => "int8",
         }
     }
+
+    /// The type that tract's slots have: `auto` is f16 (`docs/engines.md` has the rule and the
+    /// figures).
+    pub const fn in_slots(self) -> Self {
+        match self {
+            Self::Auto => Self::F16,
+            Self::F32 | Self::F16 | Self::Int8 => self,
+        }
+    }
+
+    /// Bytes that tract stores of one key or value of `dim` elements, its scale included.
+    pub const fn row_bytes(self, dim: usize) -> usize {
+        match self.in_slots() {
+            Self::Int8 => dim + size_of::<f32>(),
+            Self::F16 => 2 * dim,
+            Self::F32 | Self::Auto => 4 * dim,
+        }
+    }
 }
 
 /// Which of the loaded models (main, escalation, encoder).

@@ -48,6 +48,18 @@ fn find_ort() -> Result<String, LoadError> {
     Err(LoadError::Library("this build has no ONNX Runtime engine".to_owned()))
 }
 
+/// The version of the library behind an engine: ours, for what is compiled in.
+pub fn library_version(kind: EngineKind) -> String {
+    #[cfg(feature = "ort")]
+    if kind == EngineKind::Ort
+        && let Ok(library) = super::ort::library::load()
+    {
+        return library.version.clone();
+    }
+    let _ = kind;
+    env!("CARGO_PKG_VERSION").to_owned()
+}
+
 /// The instructions that our own kernels use on this CPU.
 pub fn cpu_kernels() -> String {
     format!("{:?}", crate::kernels::Isa::detect())

@@ -13,7 +13,10 @@ pub mod scripted;
 pub mod tract;
 
 use crate::core::plan::{Caps, KvType, Slot, StepPlan, Want};
-pub use memory::{ProcessMemory, process_memory};
+pub use crate::kernels::{share_heap, trim_heap};
+pub use memory::{
+    ProcessMemory, peak_rss_bytes, peak_rss_bytes_of, process_memory, process_memory_of, reset_peak,
+};
 
 /// How an engine is to be loaded.
 #[derive(Debug, Clone)]

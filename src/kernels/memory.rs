@@ -50,6 +50,18 @@ pub fn trim_heap() {
     }
 }
 
+/// Has all threads share one heap, where the allocator can (glibc); to be called first of all.
+///
+/// By default every thread gets a heap of its own: what one has freed is of no use to another, and
+/// stays resident. No thread here allocates so often that it would wait for another one.
+pub fn share_heap() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: `mallopt` has no preconditions; this parameter only bounds the number of arenas.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
 /// Maps a file read-only.
 ///
 /// # Errors

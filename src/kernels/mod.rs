@@ -15,7 +15,7 @@ pub mod pool;
 pub mod quant;
 
 pub use isa::Isa;
-pub use memory::{AlignedBytes, map_file, trim_heap};
+pub use memory::{AlignedBytes, map_file, share_heap, trim_heap};
 
 /// Rows of a weight matrix that are packed and computed together, in every layout of this module.
 pub(crate) const GROUP: usize = 16;

@@ -30,6 +30,8 @@ const MAX_CHOICES: usize = 1024;
 const MAX_CACHED: usize = 32;
 /// Bytes of the sources of the grammars kept.
 const MAX_CACHED_BYTES: usize = 256 << 10;
+/// Bytes of the lexers of the grammars kept, all together: they grow with use.
+pub const MAX_LEXER_BYTES: usize = 8 << 20;
 
 /// Token bytes and our tokenizer, as llguidance wants them.
 struct Env {
@@ -124,6 +126,11 @@ impl GrammarFactory {
         Ok(Box::new(Guided::new(parser, Arc::clone(&self.eos), self.vocab_size)))
     }
 
+    /// Bytes of the lexers of the grammars kept, as they have grown by now.
+    pub fn cached_lexer_bytes(&self) -> usize {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).lexer_bytes()
+    }
+
     /// How many grammars are kept.
     pub fn cached_grammars(&self) -> usize {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner).grammars.len()
@@ -148,6 +155,9 @@ impl GrammarFactory {
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         cache.clock += 1;
         let now = cache.clock;
+        while cache.lexer_bytes() > MAX_LEXER_BYTES {
+            cache.remove_largest();
+        }
         let cached = cache.grammars.get_mut(key)?;
         if cached.parser.parser.lexer_stats().num_states > STALE_LEXER_STATES {
             cache.remove(key);
@@ -178,10 +188,28 @@ impl GrammarFactory {
 }
 
 impl Cache {
+    fn lexer_bytes(&self) -> usize {
+        self.grammars.values().map(Cached::lexer_bytes).sum()
+    }
+
+    /// It is compiled anew for its next answer; who uses it now goes on with it.
+    fn remove_largest(&mut self) {
+        let largest = self.grammars.iter().max_by_key(|(_, cached)| cached.lexer_bytes());
+        if let Some(key) = largest.map(|(key, _)| key.clone()) {
+            self.remove(&key);
+        }
+    }
+
     fn remove(&mut self, key: &str) {
         if self.grammars.remove(key).is_some() {
             self.bytes -= key.len();
         }
+    }
+}
+
+impl Cached {
+    fn lexer_bytes(&self) -> usize {
+        self.parser.parser.lexer_stats().num_bytes
     }
 }
 

@@ -227,6 +227,25 @@ fn the_cache_is_bounded() {
 }
 
 #[test]
+fn lexers_that_have_grown_are_let_go() {
+    let factory = factory();
+    let mut rng = Rng::new(11);
+    let mut most = 0;
+    for n in 0..24 {
+        // Counting the letters of some words takes a state for each count.
+        let shape = ResponseShape::Regex(format!("([a-z]{{1,40}} ){{{}}}x", 20 + n));
+        for _ in 0..2 {
+            let mut constraint = factory.compile(&shape).unwrap();
+            run(constraint.as_mut(), &mut rng, 300);
+        }
+        most = most.max(factory.cached_lexer_bytes());
+    }
+    let last = factory.compile(&ResponseShape::JsonObject);
+    assert!(last.is_ok() && factory.cached_lexer_bytes() <= MAX_LEXER_BYTES);
+    assert!(most > MAX_LEXER_BYTES, "{most} bytes: the load is too light to show it");
+}
+
+#[test]
 fn ends_must_be_tokens() {
     assert!(GrammarFactory::new(tokenizer(), &[]).is_err());
     assert!(GrammarFactory::new(tokenizer(), &[264]).is_err());

@@ -6,9 +6,6 @@ use crate::core::plan::KvType;
 use crate::kernels::Isa;
 use crate::kernels::attention::{Cached, Rows, quantise_row, round_row};
 
-/// What `auto` stands for; `docs/engines.md` has the rule and the figures.
-const AUTO: KvType = KvType::F16;
-
 /// What the arena of one layer has room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct KvShape {
@@ -25,23 +22,13 @@ pub(super) struct KvShape {
 impl KvShape {
     /// Bytes of keys and values.
     pub fn bytes(&self) -> usize {
-        let row = match stored_as(self.kv) {
-            KvType::F16 => 2 * self.dim,
-            KvType::Int8 => self.dim + size_of::<f32>(),
-            KvType::F32 | KvType::Auto => 4 * self.dim,
-        };
-        2 * row * self.rows()
+        2 * self.kv.row_bytes(self.dim) * self.rows()
     }
 
     /// Keys, of all slots, heads and positions.
     fn rows(&self) -> usize {
         self.slots * self.heads * self.context
     }
-}
-
-/// The type that a wish means.
-fn stored_as(wish: KvType) -> KvType {
-    if wish == KvType::Auto { AUTO } else { wish }
 }
 
 /// Keys and values, each `[slot][kv_head][position][head_dim]`.
@@ -92,7 +79,7 @@ impl<T: Copy + Default> Planes<T> {
 impl KvArena {
     /// An empty arena.
     pub fn new(shape: KvShape) -> Self {
-        let store = match stored_as(shape.kv) {
+        let store = match shape.kv.in_slots() {
             KvType::F16 => Store::F16(Planes::new(&shape, 0)),
             KvType::Int8 => Store::Int8(Planes::new(&shape, shape.rows())),
             KvType::F32 | KvType::Auto => Store::F32(Planes::new(&shape, 0)),

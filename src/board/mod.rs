@@ -2,15 +2,19 @@
 //!
 //! Profiles are the files of `board-configs/`, compiled in. Knows nothing of models.
 
+mod cgroup;
+
+pub use cgroup::CgroupLimit;
+
 use crate::config::{ConfigError, Defaults, ThermalDefaults, diagnose_toml};
 use serde::Deserialize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The profiles in the binary; the generic ones last, since the first match is taken.
 const SHIPPED: [(&str, &str); 3] = [
-    ("raspberry-pi-5.toml", include_str!("../board-configs/raspberry-pi-5.toml")),
-    ("generic-aarch64.toml", include_str!("../board-configs/generic-aarch64.toml")),
-    ("generic-x86_64.toml", include_str!("../board-configs/generic-x86_64.toml")),
+    ("raspberry-pi-5.toml", include_str!("../../board-configs/raspberry-pi-5.toml")),
+    ("generic-aarch64.toml", include_str!("../../board-configs/generic-aarch64.toml")),
+    ("generic-x86_64.toml", include_str!("../../board-configs/generic-x86_64.toml")),
 ];
 /// The share of the memory that slmd may have where no profile says another.
 const MEMORY_PERCENT: u8 = 50;
@@ -71,11 +75,13 @@ pub struct Machine {
     pub compatible: Vec<String>,
     /// `aarch64`, `x86_64`.
     pub architecture: String,
+    /// The CPU by its name, or by its maker's numbers, as `/proc/cpuinfo` has them.
+    pub cpu: String,
     /// Cores that are online, or that this process may use if that is fewer.
     pub cores: usize,
     /// Physical memory, in bytes.
     pub memory_bytes: Option<u64>,
-    /// The lowest `memory.max` of this process's cgroup and those above it, in bytes.
+    /// The lowest limit of this process's control groups and those above them, in bytes.
     pub cgroup_bytes: Option<u64>,
 }
 
@@ -261,8 +267,9 @@ impl Machine {
                 .collect(),
             architecture: std::env::consts::ARCH.to_owned(),
             cores: [online, allowed].into_iter().flatten().min().unwrap_or(1).max(1),
-            memory_bytes: text("proc/meminfo").and_then(|t| total_memory(&t)),
-            cgroup_bytes: text("proc/self/cgroup").and_then(|t| cgroup_limit(root, &t)),
+            cpu: text("proc/cpuinfo").map(|t| cpu_name(&t)).unwrap_or_default(),
+            memory_bytes: text("proc/meminfo").and_then(|t| meminfo(&t, "MemTotal:")),
+            cgroup_bytes: cgroup::lowest(root),
         }
     }
 }
@@ -276,26 +283,41 @@ fn count_cpus(list: &str) -> Option<usize> {
     })
 }
 
-/// `MemTotal:  8245516 kB`
-fn total_memory(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|l| l.strip_prefix("MemTotal:"))?;
+/// `MemTotal:  8245516 kB`, in bytes.
+fn meminfo(text: &str, field: &str) -> Option<u64> {
+    let line = text.lines().find_map(|l| l.strip_prefix(field))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// The lowest `memory.max` from `0::/a/b` up to the top; `max` and absent files are no limit.
-fn cgroup_limit(root: &Path, cgroup: &str) -> Option<u64> {
-    let path = cgroup.lines().find_map(|l| l.strip_prefix("0::/"))?;
-    let top = root.join("sys/fs/cgroup");
-    let inside = path.split('/').filter(|part| !matches!(*part, "" | "." | ".."));
-    let mut here: PathBuf = inside.fold(top.clone(), |dir, part| dir.join(part));
-    let mut lowest = None;
-    loop {
-        let text = std::fs::read_to_string(here.join("memory.max")).ok();
-        let limit = text.and_then(|t| t.trim().parse::<u64>().ok());
-        lowest = [lowest, limit].into_iter().flatten().min();
-        if here == top || !here.pop() {
-            return lowest;
-        }
+/// `model name` where there is one, else what Arm's `/proc/cpuinfo` says instead.
+fn cpu_name(cpuinfo: &str) -> String {
+    let field = |name: &str| {
+        let line = cpuinfo.lines().find(|l| l.split(':').next().is_some_and(|n| n.trim() == name));
+        line.and_then(|l| l.split_once(':')).map(|(_, value)| value.trim().to_owned())
+    };
+    let numbers = ["CPU implementer", "CPU part", "CPU revision"];
+    field("model name").unwrap_or_else(|| numbers.iter().filter_map(|n| field(n)).collect())
+}
+
+/// The memory that a process can still get, whatever its configuration says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Room {
+    /// The limits of its control groups.
+    pub cgroups: Vec<CgroupLimit>,
+    /// What the machine could give without swapping, in bytes: `MemAvailable`.
+    pub available_bytes: Option<u64>,
+}
+
+impl Room {
+    /// Of this process, as it is now.
+    pub fn now() -> Self {
+        Self::under(Path::new("/"))
+    }
+
+    /// [`Room::now`] with `/proc` and `/sys` under `root`.
+    pub fn under(root: &Path) -> Self {
+        let text = std::fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
+        Self { cgroups: cgroup::limits(root), available_bytes: meminfo(&text, "MemAvailable:") }
     }
 }
 
@@ -316,7 +338,8 @@ mod tests {
     const PI: &[(&str, &[u8])] = &[
         ("proc/device-tree/model", b"Raspberry Pi 5 Model B Rev 1.0\0"),
         ("proc/device-tree/compatible", b"raspberrypi,5-model-b\0brcm,bcm2712\0"),
-        ("proc/meminfo", b"MemTotal:        8000000 kB\nMemFree: 1 kB\n"),
+        ("proc/meminfo", b"MemTotal:        8000000 kB\nMemFree: 1 kB\nMemAvailable: 5 kB\n"),
+        ("proc/cpuinfo", b"processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0b\n"),
         ("sys/devices/system/cpu/online", b"0-3\n"),
         ("proc/self/cgroup", b"0::/system.slice/slmd.service\n"),
         ("sys/fs/cgroup/system.slice/slmd.service/memory.max", b"max\n"),
@@ -331,6 +354,9 @@ mod tests {
         assert_eq!(machine.model.as_deref(), Some("Raspberry Pi 5 Model B Rev 1.0"));
         assert_eq!(machine.compatible, ["raspberrypi,5-model-b", "brcm,bcm2712"]);
         assert_eq!((machine.cores, machine.cgroup_bytes), (4, Some(1_000_000_000)));
+        assert_eq!(machine.cpu, "0x410xd0b");
+        let room = Room::under(root.path());
+        assert_eq!((room.available_bytes, room.cgroups.len()), (Some(5120), 1));
         let profile = BoardProfile::for_machine(&machine).expect("sound");
         assert_eq!(profile.name, "raspberry-pi-5");
         let board = Board { machine, profile };

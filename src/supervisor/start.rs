@@ -1,0 +1,347 @@
+//! Brings a model up: opened, held against the budget, loaded, measured, served.
+
+use super::budget::{Budget, Ceiling, Gauge, Settled};
+use super::warm_up;
+use crate::board::Room;
+use crate::bundle::{Bundle, BundleError, Task};
+use crate::config::{Environment, Origin, Settings, Sourced, format_bytes};
+use crate::core::plan::EngineKind;
+use crate::engine::choice::{self, Choice};
+use crate::engine::{Engine, EngineInfo, EngineOptions, LoadError, StepError};
+use crate::runtime::{Limits, Model, ModelError, Runtime};
+use crate::sheet::{Demands, Freedom, MqttDemands, Shape};
+use crate::wire::limits::MESSAGE_BYTES;
+use serde_json::{Map, Value, json};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything needed to bring a model up.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The model's directory; none: the one embedded in the binary.
+    pub model: Option<PathBuf>,
+    /// Which graph of a directory with several.
+    pub variant: Option<String>,
+    /// Which engine.
+    pub engine: EngineKind,
+    /// How the engine is loaded.
+    pub options: EngineOptions,
+    /// What of the options was only suggested, and may be lowered to what the model can do and the
+    /// budget holds.
+    pub freedom: Freedom,
+    /// What the runtime may take.
+    pub limits: Limits,
+    /// Tasks of the configuration.
+    pub tasks: Vec<Task>,
+    /// Memory of the whole process, in bytes.
+    pub memory_bytes: u64,
+    /// What clients may take of it.
+    pub demands: Demands,
+    /// Where measurements are remembered.
+    pub cache_dir: PathBuf,
+    /// The board's profile.
+    pub board: String,
+    /// What the machine leaves for this process.
+    pub room: Room,
+    /// Tasks that must be there, each with the watch that asks for it.
+    pub watched_tasks: Vec<(String, String)>,
+}
+
+/// The most tokens of one step: more would hold up whoever comes next.
+const MAX_CHUNK: u32 = 128;
+
+impl From<&Settings> for Plan {
+    fn from(settings: &Settings) -> Self {
+        let ms = |ms: u32| Duration::from_millis(ms.into());
+        Self {
+            model: settings.model.value.clone(),
+            variant: settings.variant.value.clone(),
+            engine: settings.engine.value,
+            options: EngineOptions {
+                threads: settings.threads.value,
+                slots: settings.sessions.value,
+                context_tokens: settings.context_tokens.value,
+                max_chunk: MAX_CHUNK,
+                kv: settings.kv.value,
+            },
+            freedom: Freedom {
+                sessions: !is_asked_for(&settings.sessions),
+                context: !is_asked_for(&settings.context_tokens),
+            },
+            limits: Limits {
+                queue: settings.queue.value,
+                max_step: ms(settings.max_step_ms.value),
+                deadline: ms(settings.deadline_ms.value),
+                first_token: settings.ttft_ms.value.map(ms),
+                max_tokens: settings.max_tokens.value,
+                prompt_bytes: settings.prompt_bytes.value,
+            },
+            tasks: settings.tasks.iter().map(|task| task.value.clone()).collect(),
+            memory_bytes: settings.memory_bytes.value,
+            demands: demands(settings),
+            cache_dir: Environment::current()
+                .cache_dir()
+                .unwrap_or_else(|| settings.state_dir.value.clone()),
+            board: settings.board.value.clone(),
+            room: Room::now(),
+            watched_tasks: settings
+                .watches
+                .iter()
+                .filter_map(|w| Some((w.value.name.clone(), w.value.task.clone()?)))
+                .collect(),
+        }
+    }
+}
+
+impl Plan {
+    /// The same without clients and broker: whoever runs it is the only one to ask.
+    #[must_use]
+    pub fn alone(mut self) -> Self {
+        (self.demands.clients, self.demands.mqtt) = (0, None);
+        self
+    }
+}
+
+/// Whether somebody wrote the value down, instead of leaving it to us or to the board.
+const fn is_asked_for<T>(value: &Sourced<T>) -> bool {
+    matches!(value.origin, Origin::File(..) | Origin::Variable(_) | Origin::Flag(_))
+}
+
+fn demands(settings: &Settings) -> Demands {
+    let prompt_bytes = settings.prompt_bytes.value;
+    Demands {
+        queue: settings.queue.value,
+        prompt_bytes,
+        clients: settings.clients.value,
+        message_bytes: MESSAGE_BYTES,
+        mqtt: settings.mqtt.broker.value.as_ref().map(|_| MqttDemands {
+            packet_bytes: crate::config::max_packet_bytes(prompt_bytes) as usize,
+            entries: settings.journal.max_entries.value,
+        }),
+    }
+}
+
+/// Why a model did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The bundle.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// Its text side.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The engine could not load it.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The engine loaded it but cannot run it.
+    #[error("the self-test failed: {0}")]
+    SelfTest(#[from] StepError),
+    /// The model's context is shorter than what was asked for.
+    #[error("budget.context-tokens is {asked}, but the model was made for {longest}")]
+    Context {
+        /// Tokens asked for.
+        asked: u32,
+        /// Tokens the model can do.
+        longest: u32,
+    },
+    /// The memory does not hold it.
+    #[error(transparent)]
+    Memory(Box<Overrun>),
+    /// A watch asks for what nobody offers.
+    #[error("the watch {watch:?} asks for the task {task:?}; there is {}", known.join(", "))]
+    WatchedTask {
+        /// The watch.
+        watch: String,
+        /// Its task.
+        task: String,
+        /// The tasks of the configuration and of the bundle.
+        known: Vec<String>,
+    },
+    /// Neither a model is configured nor is there an embedded one.
+    #[error("no model: this build has none embedded; name one with --model or `model = ...`")]
+    NoModel,
+}
+
+/// What does not fit, and what would.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{ceiling}, but {} of {} tokens need {}; {line}: {} needed, {} left for it",
+    sessions(shape.sessions), shape.context_tokens, format_bytes(*total_bytes),
+    format_bytes(*needed_bytes), format_bytes(*left_bytes)
+)]
+pub struct Overrun {
+    /// What may be used, and who says so.
+    pub ceiling: Ceiling,
+    /// What was to be served.
+    pub shape: Shape,
+    /// The whole sheet, in bytes.
+    pub total_bytes: u64,
+    /// The line that does not fit, in words.
+    pub line: String,
+    /// What that line needs, in bytes.
+    pub needed_bytes: u64,
+    /// What the lines before it leave, in bytes.
+    pub left_bytes: u64,
+    /// The largest shapes that would fit: with this context, and with these sessions.
+    pub would_fit: Vec<Shape>,
+    /// The least memory that would do, in bytes.
+    pub least_bytes: u64,
+}
+
+impl Overrun {
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        let least = format_bytes(self.least_bytes);
+        let shapes = self.would_fit.iter();
+        let shapes: Vec<String> = shapes
+            .map(|s| format!("{} of {} tokens", sessions(s.sessions), s.context_tokens))
+            .collect();
+        match shapes.as_slice() {
+            [] => format!("at least {least} would do; or take a smaller model"),
+            some => {
+                format!("{} would fit; at least {least} would do for these", some.join(", or "))
+            }
+        }
+    }
+}
+
+/// `1 session`, `2 sessions`.
+pub fn sessions(n: u16) -> String {
+    if n == 1 { "1 session".to_owned() } else { format!("{n} sessions") }
+}
+
+/// Opens the model's files.
+///
+/// # Errors
+/// [`StartError::Bundle`], [`StartError::NoModel`].
+pub fn open_bundle(plan: &Plan) -> Result<Bundle, StartError> {
+    match &plan.model {
+        Some(dir) => {
+            Ok(Bundle::open_within(dir, plan.variant.as_deref(), Some(plan.memory_bytes))?)
+        }
+        #[cfg(feature = "default-model")]
+        None => Ok(Bundle::default_model()?),
+        #[cfg(not(feature = "default-model"))]
+        None => Err(StartError::NoModel),
+    }
+}
+
+/// Loads the model and serves it to whoever holds the runtime's handle. `phase` hears what takes
+/// time, in words.
+///
+/// # Errors
+/// [`StartError`]; nothing is left running.
+pub fn bring_up(plan: &Plan, phase: &dyn Fn(&str)) -> Result<Runtime, StartError> {
+    let ready = prepare(plan, phase)?;
+    ready.settled.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+    let facts = facts(&ready);
+    phase("running the self-test");
+    Ok(Runtime::start(ready.model, ready.engine, &plan.limits, facts)?)
+}
+
+/// A model that is loaded and fits.
+pub struct Ready {
+    /// What was opened.
+    pub bundle: Bundle,
+    /// The engine's name, and why it was chosen.
+    pub choice: Choice,
+    /// Its text side.
+    pub model: Model,
+    /// The engine, loaded.
+    pub engine: Box<dyn Engine>,
+    /// The sheet, and what it is held against.
+    pub settled: Settled,
+}
+
+/// Opens and loads the model, as far as it fits; what only a run can tell is measured, unless it is
+/// remembered.
+///
+/// # Errors
+/// [`StartError`]; nothing is left in memory.
+pub fn prepare(plan: &Plan, phase: &dyn Fn(&str)) -> Result<Ready, StartError> {
+    load(plan, phase, false)
+}
+
+fn load(plan: &Plan, phase: &dyn Fn(&str), anew: bool) -> Result<Ready, StartError> {
+    let mut gauge = Gauge::start();
+    phase("reading the model's files");
+    let bundle = open_bundle(plan)?;
+    let choice = choice::choose(plan.engine)?;
+    tracing::info!(engine = choice.kind.name(), reason = %choice.reason, "engine chosen");
+    gauge.library();
+    let mut budget = Budget::new(plan, &bundle, &choice)?;
+    let mut settled = budget.settle()?;
+    phase("reading the tokenizer");
+    let model = Model::new(&bundle, &plan.tasks)?;
+    check_watches(plan, &model)?;
+    gauge.text();
+    let engine = loop {
+        phase(&format!("loading {} with {}", bundle.name, choice.kind.name()));
+        let options = EngineOptions {
+            slots: settled.sheet.shape.sessions,
+            context_tokens: settled.sheet.shape.context_tokens,
+            ..plan.options.clone()
+        };
+        let mut engine = choice::load(&choice, &bundle.graph, &options)?;
+        gauge.loaded();
+        if budget.knows(settled.sheet.shape) && !anew {
+            budget.check(&settled, gauge.measured())?;
+            break engine;
+        }
+        phase("measuring the largest step");
+        warm_up::tokenize(&model, plan.limits.prompt_bytes);
+        gauge.tokenized();
+        let touched = warm_up::largest_step(
+            engine.as_mut(),
+            &bundle.graph,
+            budget.subject().position_bytes(),
+        )?;
+        gauge.stepped(touched, options.context_tokens);
+        budget.remember(gauge.measured());
+        if let Some(fits) = budget.keeps(&settled) {
+            settled = fits;
+            break engine;
+        }
+        // It fits only smaller than the rules of thumb had said.
+        settled = budget.settle()?;
+        drop(engine);
+        gauge.unloaded();
+    };
+    Ok(Ready { bundle, choice, model, engine, settled })
+}
+
+fn check_watches(plan: &Plan, model: &Model) -> Result<(), StartError> {
+    let missing = plan.watched_tasks.iter().find(|(_, task)| !model.tasks.contains_key(task));
+    match missing.cloned() {
+        None => Ok(()),
+        Some((watch, task)) => {
+            let known = model.tasks.keys().cloned().collect();
+            Err(StartError::WatchedTask { watch, task, known })
+        }
+    }
+}
+
+/// Loads the model and measures it anew, whatever is remembered.
+///
+/// # Errors
+/// [`StartError`].
+pub fn measure(plan: &Plan, phase: &dyn Fn(&str)) -> Result<(), StartError> {
+    load(plan, phase, true).map(drop)
+}
+
+fn facts(ready: &Ready) -> Map<String, Value> {
+    let (bundle, info): (_, &EngineInfo) = (&ready.bundle, ready.engine.info());
+    let facts = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "model": { "name": bundle.name, "version": bundle.version, "sha256": bundle.hash },
+        "engine": {
+            "name": info.name, "version": info.version, "library": info.library,
+            "reason": ready.choice.reason,
+        },
+        "budget": ready.settled.facts(),
+    });
+    match facts {
+        Value::Object(facts) => facts,
+        _ => Map::new(),
+    }
+}
