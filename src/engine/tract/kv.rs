@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(bytes(KvType::F32), 2 * rows * 2 * 4);
         assert_eq!(bytes(KvType::F16), 2 * rows * 2 * 2);
         assert_eq!(bytes(KvType::Int8), 2 * rows * (2 + 4));
-        assert_eq!(bytes(KvType::Auto), bytes(AUTO));
+        assert_eq!(bytes(KvType::Auto), bytes(KvType::F16));
     }
 
     proptest! {
