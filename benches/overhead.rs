@@ -101,7 +101,7 @@ fn serve(bundle: &Bundle, step: Duration, touched: Vec<u64>, socket: &std::path:
     };
     let model = Model::new(bundle, &[]).expect("a good bundle");
     let engine = Waiting::new(bundle.graph.vocab_size as u32, step, touched);
-    let runtime = Runtime::start(model, Box::new(engine), &limits, Default::default());
+    let runtime = Runtime::start(model, Box::new(engine), None, &limits, Default::default());
     let runtime = runtime.expect("it starts");
     let (handle, listener) = (runtime.handle(), Listener::bind(socket, None).expect("a socket"));
     std::thread::spawn(move || {

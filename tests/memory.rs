@@ -79,7 +79,8 @@ fn start(model: Model, engine: Box<dyn Engine>) -> Runtime {
         max_tokens: 16,
         prompt_bytes: 4096,
     };
-    Runtime::start(model, engine, &limits, serde_json::Map::new()).expect("the self-test passes")
+    Runtime::start(model, engine, None, &limits, serde_json::Map::new())
+        .expect("the self-test passes")
 }
 
 fn chat(text: &str) -> Ask {

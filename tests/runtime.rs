@@ -50,7 +50,7 @@ fn start(model: Model, vocab_size: u32, step: Duration, script: Script) -> Runti
         prompt_bytes: 4096,
     };
     let facts = serde_json::Map::new();
-    Runtime::start(model, Box::new(engine), &limits, facts).expect("the self-test passes")
+    Runtime::start(model, Box::new(engine), None, &limits, facts).expect("the self-test passes")
 }
 
 /// A conversation, so that no task and no grammar interferes.

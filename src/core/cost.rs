@@ -6,6 +6,7 @@
 //! follows heat and other programs within about half a second of work. The shape itself is corrected
 //! slowly, by normalised least mean squares (Widrow and Hoff 1960; Nagumo and Noda 1967).
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The slowdown follows what was seen over about this much work.
@@ -26,7 +27,7 @@ const MARGIN_PERCENT: (f64, f64) = (8.0, 50.0);
 const DEVIATIONS: f64 = 3.0;
 
 /// What steps cost with nothing else going on, in microseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Shape {
     /// A step of one session with one token that attends to nothing.
     pub decode_us: f64,
@@ -108,6 +109,11 @@ impl Costs {
     /// Costs as they were measured.
     pub const fn new(shape: Shape) -> Self {
         Self { shape, slowdown: 1.0, deviation: 0.0 }
+    }
+
+    /// Costs as they were measured once, on a board that takes `slowdown` times as long now.
+    pub const fn slowed(shape: Shape, slowdown: f64) -> Self {
+        Self { shape, slowdown, deviation: 0.0 }
     }
 
     /// The shape by now, without the slowdown.

@@ -1,6 +1,6 @@
 //! What the engine's steps cost, measured at start; it is the engine's self-test too.
 
-use crate::core::cost::Shape;
+use crate::core::cost::{Costs, Load, Shape};
 use crate::core::plan::{Caps, MAX_ROWS, ModelId, Row, Slot, StepPlan, Want};
 use crate::engine::{Engine, StepError};
 use std::time::{Duration, Instant};
@@ -12,22 +12,65 @@ const SHORT: u32 = 16;
 /// How many full chunks are fed: the last one shows what a position costs.
 const CHUNKS: u32 = 4;
 
-/// Times short and full chunks, single tokens at the beginning and far on, and batches.
+/// A remembered shape is believed if single tokens and chunks are off by the same factor, but for
+/// this much,
+const UNEVEN: f64 = 1.4;
+/// and by no more than this.
+const OFF: f64 = 4.0;
+
+/// What steps cost: as it is remembered, if a quick look says that this still holds, else measured.
 ///
 /// # Errors
 /// What the engine said, or that its logits are not numbers.
-pub fn calibrate(engine: &mut dyn Engine) -> Result<Shape, StepError> {
+pub fn costs(engine: &mut dyn Engine, remembered: Option<Shape>) -> Result<Costs, StepError> {
+    if let Some(shape) = remembered
+        && let Some(costs) = look(engine, shape)?
+    {
+        tracing::info!(slowdown = costs.slowdown(), "the remembered costs of steps hold");
+        return Ok(costs);
+    }
+    let shape = calibrate(engine)?;
+    tracing::info!(?shape, "calibrated");
+    Ok(Costs::new(shape))
+}
+
+/// Runs a few steps and holds them against `shape`; none: it is not what it was.
+fn look(engine: &mut dyn Engine, shape: Shape) -> Result<Option<Costs>, StepError> {
+    let mut bench = Bench::new(engine);
+    bench.chunk(0, bench.short)?;
+    let (short, full) = (bench.short, bench.full);
+    let decode = bench.decode(1, short)?;
+    let chunk = bench.best_chunk(0, full)?;
+    bench.check()?;
+    let decode = (Load::Decode { rows: 1, positions: short.into() }, decode);
+    Ok(believed(shape, decode, (Load::Chunk { pos: 0, tokens: full }, chunk)))
+}
+
+/// The costs of a board that took so long for a step of one token and for a chunk, if they are of
+/// that shape.
+fn believed(shape: Shape, decode: (Load, Duration), chunk: (Load, Duration)) -> Option<Costs> {
+    let costs = Costs::new(shape);
+    let ratio = |(load, took)| us(took) / us(costs.step(load)).max(1.0);
+    let (by_token, by_chunk) = (ratio(decode), ratio(chunk));
+    let is_even = (1.0 / UNEVEN..UNEVEN).contains(&(by_token / by_chunk));
+    let slowdown = (by_token * by_chunk).sqrt();
+    let holds = is_even && (1.0 / OFF..OFF).contains(&slowdown);
+    holds.then(|| Costs::slowed(shape, slowdown))
+}
+
+/// Times short and full chunks, single tokens at the beginning and far on, and batches.
+fn calibrate(engine: &mut dyn Engine) -> Result<Shape, StepError> {
     let mut bench = Bench::new(engine);
     // The first step touches weights and buffers for the first time: not timed.
     bench.chunk(0, bench.short)?;
-    let short = bench.chunk(0, bench.short)?.min(bench.chunk(0, bench.short)?);
+    let short = bench.best_chunk(0, bench.short)?;
     let near = bench.decode(1, bench.short)?;
     let batch = bench.batch(near)?;
-    let full = bench.chunk(0, bench.full)?;
+    let full = bench.best_chunk(0, bench.full)?;
     let mut last = full;
     let mut far = bench.full;
     while far + bench.full + 1 < bench.caps.context_tokens && far < CHUNKS * bench.full {
-        last = bench.chunk(far, bench.full)?;
+        last = bench.best_chunk(far, bench.full)?;
         far += bench.full;
     }
     let distant = bench.decode(1, far.min(bench.caps.context_tokens - 1))?;
@@ -70,6 +113,11 @@ impl<'a> Bench<'a> {
         let row = Row { slot: slot(0), pos, tokens, want: Want::Last };
         self.engine.step(&StepPlan { rows: &[row] })?;
         Ok(began.elapsed())
+    }
+
+    /// The shorter of two: what else the machine did in one of them is no cost of ours.
+    fn best_chunk(&mut self, pos: u32, tokens: u32) -> Result<Duration, StepError> {
+        Ok(self.chunk(pos, tokens)?.min(self.chunk(pos, tokens)?))
     }
 
     /// The median time of a step with one token in each of `rows` slots, at `pos`.
@@ -175,6 +223,25 @@ mod tests {
             let shape = calibrate(&mut engine(slots, context_tokens, max_chunk)).expect("it runs");
             assert!(shape.decode_us > 0.0 && shape.decode_us.is_finite(), "{shape:?}");
         }
+    }
+
+    #[test]
+    fn what_is_remembered_is_believed_while_it_holds() {
+        let ms = Duration::from_millis;
+        let shape = Shape::flat(ms(10), ms(1), ms(2));
+        let decode = Load::Decode { rows: 1, positions: 16 };
+        let chunk = Load::Chunk { pos: 0, tokens: 91 };
+        let slowdown = |one: u64, many: u64| {
+            believed(shape, (decode, ms(one)), (chunk, ms(many))).map(|costs| {
+                assert_eq!(costs.shape(), shape);
+                (costs.slowdown() * 10.0).round() as u32
+            })
+        };
+        assert_eq!(slowdown(10, 100), Some(10));
+        assert_eq!(slowdown(20, 200), Some(20), "hot, or beside another program");
+        assert_eq!(slowdown(9, 110), Some(10));
+        assert_eq!(slowdown(10, 200), None, "another shape");
+        assert_eq!(slowdown(50, 500), None, "another machine");
     }
 
     #[test]

@@ -4,9 +4,9 @@ use super::job::Job;
 use super::shared::{Shared, Snapshot, StepTotals};
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::plan::{MAX_ROWS, ModelId, Row, StepPlan, Want};
-use crate::core::request::{RequestId, StopReason};
+use crate::core::request::{RequestId, StopReason, Time};
 use crate::core::scheduler::{Input, Output, RowOutcome, Scheduler, Step};
-use crate::engine::{Engine, StepError};
+use crate::engine::{Engine, StepError, trim_heap};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -16,6 +16,10 @@ use std::time::Duration;
 const HUNG_TIMES: u32 = 20;
 /// and at least this long.
 const HUNG_LEAST: Duration = Duration::from_secs(2);
+
+/// What large steps have left free in the heap is given back after so long without work: at once
+/// would have the next prompt pay for it again.
+const TRIM_AFTER: Duration = Duration::from_secs(1);
 
 /// The state of the inference thread.
 pub struct Inference {
@@ -31,6 +35,8 @@ pub struct Inference {
     steps: StepTotals,
     /// Whether somebody looks whether steps hang.
     watched: bool,
+    /// Whether a large step ran since the heap was last trimmed.
+    untrimmed: bool,
     drains: bool,
     closed: bool,
 }
@@ -53,6 +59,7 @@ impl Inference {
             cancelled_early: BTreeSet::new(),
             steps: StepTotals::default(),
             watched: false,
+            untrimmed: true,
             drains: false,
             closed: false,
         }
@@ -73,12 +80,7 @@ impl Inference {
         let now = self.shared.now();
         match self.scheduler.poll(now) {
             Output::Step(step) => self.step(&step),
-            Output::Idle(until) => {
-                self.publish();
-                self.watched = false;
-                let longest = Duration::from_secs(3600);
-                std::thread::park_timeout(until.map_or(longest, |t| t.since(now).min(longest)));
-            }
+            Output::Idle(until) => self.rest(now, until),
             Output::Rejected(id, reason) => {
                 if let Some(job) = self.jobs.remove(&id) {
                     self.shared.count(|c| c.refuse(reason.code));
@@ -93,6 +95,17 @@ impl Inference {
                 self.publish();
                 self.finish(id, reason);
             }
+        }
+    }
+
+    fn rest(&mut self, now: Time, until: Option<Time>) {
+        self.publish();
+        self.watched = false;
+        let longest = if self.untrimmed { TRIM_AFTER } else { Duration::from_secs(3600) };
+        std::thread::park_timeout(until.map_or(longest, |t| t.since(now).min(longest)));
+        if self.untrimmed && self.shared.now().since(now) >= TRIM_AFTER {
+            trim_heap();
+            self.untrimmed = false;
         }
     }
 
@@ -150,6 +163,7 @@ impl Inference {
         if !std::mem::replace(&mut self.watched, true) {
             self.shared.watch_steps();
         }
+        self.untrimmed |= step.iter().any(|row| row.count > 1);
         let result = self.run_engine(step);
         self.shared.step_ended();
         let ended = self.shared.now();

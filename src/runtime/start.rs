@@ -1,14 +1,14 @@
 //! Starts the threads of the runtime around a loaded model, and ends them.
 
 use super::admission::Admission;
-use super::calibrate::calibrate;
+use super::calibrate;
 use super::handle::Handle;
 use super::inference::Inference;
 use super::limits::Limits;
 use super::model::Model;
 use super::overrun;
 use super::shared::Shared;
-use crate::core::cost::Costs;
+use crate::core::cost::Shape;
 use crate::core::pressure::Pressure;
 use crate::core::scheduler::{self, ModelPlan, Scheduler, URGENT_SEATS};
 use crate::engine::{Engine, StepError};
@@ -23,22 +23,24 @@ use std::time::Duration;
 pub struct Runtime {
     handle: Handle,
     shared: Arc<Shared>,
+    shape: Shape,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Runtime {
-    /// Times the engine's steps, which is its self-test too, then serves.
+    /// Times the engine's steps, which is its self-test too, then serves. What is `remembered` of
+    /// their costs is only held against a few of them.
     ///
     /// # Errors
     /// What the engine said.
     pub fn start(
         model: Model,
         mut engine: Box<dyn Engine>,
+        remembered: Option<Shape>,
         limits: &Limits,
         mut facts: Map<String, Value>,
     ) -> Result<Self, StepError> {
-        let shape = calibrate(engine.as_mut())?;
-        tracing::info!(?shape, "calibrated");
+        let costs = calibrate::costs(engine.as_mut(), remembered)?;
         let (caps, footprint) = (engine.caps().clone(), engine.footprint());
         facts.insert(
             "slots".into(),
@@ -54,7 +56,7 @@ impl Runtime {
         let seats = usize::from(caps.slots) + limits.queue;
         let slot_bytes = footprint.kv_bytes / u64::from(caps.slots);
         let scheduler = Scheduler::new(
-            vec![ModelPlan { caps: caps.clone(), costs: Costs::new(shape), slot_bytes }],
+            vec![ModelPlan { caps: caps.clone(), costs, slot_bytes }],
             scheduler::Limits { queue: limits.queue, max_step: limits.max_step },
         );
         let shared = Shared::new(seats, facts);
@@ -72,7 +74,12 @@ impl Runtime {
         threads.push(spawn("slmd-admission", move || admission.run(&work)));
         threads.push(spawn("slmd-inference", move || inference.run()));
         let handle = Handle { shared: Arc::clone(&shared), admission: to_admission };
-        Ok(Self { handle, shared, threads })
+        Ok(Self { handle, shared, shape: costs.shape(), threads })
+    }
+
+    /// What steps cost, as it was measured or remembered at the start.
+    pub const fn shape(&self) -> Shape {
+        self.shape
     }
 
     /// For transports.

@@ -8,6 +8,7 @@ use crate::engine::choice::{self, Choice};
 use crate::engine::{ProcessMemory, peak_rss_bytes, process_memory, reset_peak, trim_heap};
 use crate::measurements::{Key, Measurements};
 use crate::sheet::{Item, Measured, Phase, Shape, Sheet, Subject};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -157,10 +158,13 @@ impl<'a> Budget<'a> {
 
     /// Remembers what was measured, for now and for the next start.
     pub fn remember(&mut self, measured: Measured) {
-        if let Err(error) = self.store.put(MEASURED, &measured) {
-            tracing::warn!(%error, "what was measured cannot be remembered");
-        }
+        remember(&self.store, MEASURED, &measured);
         self.subject.measured = Some(measured);
+    }
+
+    /// What is remembered of this model, engine and machine.
+    pub fn into_store(self) -> Measurements {
+        self.store
     }
 
     /// Holds what a loaded model takes now against what was remembered of it.
@@ -211,6 +215,13 @@ impl<'a> Budget<'a> {
         let context = self.longest_context(shape);
         let context = context.map(|context_tokens| Shape { context_tokens, ..shape });
         sessions.into_iter().chain(context).collect()
+    }
+}
+
+/// Remembers a figure, if that is possible: the next start is only faster for it.
+pub fn remember<T: Serialize>(store: &Measurements, what: &str, figure: &T) {
+    if let Err(error) = store.put(what, figure) {
+        tracing::warn!(%error, "what was measured cannot be remembered");
     }
 }
 

@@ -1,13 +1,14 @@
 //! Brings a model up: opened, held against the budget, loaded, measured, served.
 
-use super::budget::{Budget, Ceiling, Gauge, Settled};
+use super::budget::{Budget, Ceiling, Gauge, Settled, remember};
 use super::warm_up;
 use crate::board::Room;
 use crate::bundle::{Bundle, BundleError, Task};
 use crate::config::{Environment, Origin, Settings, Sourced, format_bytes};
-use crate::core::plan::EngineKind;
+use crate::core::plan::{Caps, EngineKind};
 use crate::engine::choice::{self, Choice};
 use crate::engine::{Engine, EngineInfo, EngineOptions, LoadError, StepError};
+use crate::measurements::Measurements;
 use crate::runtime::{Limits, Model, ModelError, Runtime};
 use crate::sheet::{Demands, Freedom, MqttDemands, Shape};
 use crate::wire::limits::MESSAGE_BYTES;
@@ -235,8 +236,19 @@ pub fn bring_up(plan: &Plan, phase: &dyn Fn(&str)) -> Result<Runtime, StartError
     let ready = prepare(plan, phase)?;
     ready.settled.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let facts = facts(&ready);
+    let costs = costs_of(ready.engine.caps());
+    let remembered = ready.store.get(&costs);
     phase("running the self-test");
-    Ok(Runtime::start(ready.model, ready.engine, &plan.limits, facts)?)
+    let runtime = Runtime::start(ready.model, ready.engine, remembered, &plan.limits, facts)?;
+    if remembered != Some(runtime.shape()) {
+        remember(&ready.store, &costs, &runtime.shape());
+    }
+    Ok(runtime)
+}
+
+/// The name that the costs of steps are remembered by: they depend on how many rows were tried.
+fn costs_of(caps: &Caps) -> String {
+    format!("costs, {} rows", caps.slots.min(caps.max_rows.into()))
 }
 
 /// A model that is loaded and fits.
@@ -251,6 +263,8 @@ pub struct Ready {
     pub engine: Box<dyn Engine>,
     /// The sheet, and what it is held against.
     pub settled: Settled,
+    /// What is remembered of this model, engine and machine.
+    pub store: Measurements,
 }
 
 /// Opens and loads the model, as far as it fits; what only a run can tell is measured, unless it is
@@ -307,7 +321,8 @@ fn load(plan: &Plan, phase: &dyn Fn(&str), anew: bool) -> Result<Ready, StartErr
         drop(engine);
         gauge.unloaded();
     };
-    Ok(Ready { bundle, choice, model, engine, settled })
+    let store = budget.into_store();
+    Ok(Ready { bundle, choice, model, engine, settled, store })
 }
 
 fn check_watches(plan: &Plan, model: &Model) -> Result<(), StartError> {
