@@ -112,6 +112,7 @@ fn serve(bundle: &Bundle, step: Duration, touched: Vec<u64>, socket: &std::path:
             .block_on(unix::serve(
                 listener,
                 Access::default(),
+                slmd::transport::shares::Shares::new(Default::default()),
                 unix::Limits::default(),
                 handle,
                 stopped,

@@ -140,7 +140,7 @@ fn bad_input_gets_a_code_and_nothing_else_breaks() {
         (prompt(&long, 5), ErrorCode::MemoryInfeasible, "511 tokens fit"),
         (prompt("Once", 600), ErrorCode::MemoryInfeasible, "512"),
         (prompt("Once", u32::MAX), ErrorCode::MemoryInfeasible, "512"),
-        (Ask { deadline_ms: Some(1), ..prompt("Once", 400) }, ErrorCode::DeadlineInfeasible, "ms"),
+        (Ask { deadline_ms: Some(20), ..prompt("Once", 500) }, ErrorCode::DeadlineInfeasible, "ms"),
         (Ask::default(), ErrorCode::BadRequest, "prompt"),
     ] {
         let (found, message) = refusal(&mut client, &ask);

@@ -9,6 +9,8 @@ use slmd::engine::scripted::{Script, ScriptedEngine};
 use slmd::engine::{EngineOptions, StepError};
 use slmd::runtime::{Event, Limits, Model, Origin, Outbox, Runtime};
 use slmd::wire::{Ask, Message, Reply};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -93,17 +95,16 @@ fn the_answer_is_what_the_engine_said_and_ends_with_its_end_token() {
 fn a_failing_step_is_told_to_its_request_and_the_next_one_is_served() {
     let (model, word) = word();
     let (id, eos) = (word.id, word.eos);
-    let mut answers = 0;
-    let script = move |tokens: &[u32]| {
-        answers += 1;
-        // The self-test asks seven times; the second token of the first request fails.
-        match answers {
-            9 => Err(StepError::Engine("out of order".into())),
-            _ if tokens.last() == Some(&id) => Ok(eos),
-            _ => Ok(id),
-        }
+    let until_it_fails = Arc::new(AtomicI32::new(-1));
+    let steps = Arc::clone(&until_it_fails);
+    let script = move |tokens: &[u32]| match steps.fetch_sub(1, Ordering::Relaxed) {
+        0 => Err(StepError::Engine("out of order".into())),
+        _ if tokens.last() == Some(&id) => Ok(eos),
+        _ => Ok(id),
     };
     let runtime = start(model, word.vocab_size, Duration::ZERO, Box::new(script));
+    // The self-test is over: the second token from now on fails.
+    until_it_fails.store(1, Ordering::Relaxed);
     let first = replies(submit(&runtime, chat("one"), 64));
     assert!(
         matches!(first.as_slice(), [Reply::Error { reason, .. }]

@@ -177,7 +177,7 @@ fn planned_minimum(site: &Site) -> Option<u64> {
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("config.toml");
     std::fs::write(&config, site.config(1, 4, "")).expect("written");
-    let plan = Command::new(&site.slmd).args(["plan", "--json", "--config"]).arg(&config).output();
+    let plan = Command::new(&site.slmd).args(["plan", "--measure", "--json", "--config"]).arg(&config).output();
     let plan: Value = serde_json::from_slice(&plan.expect("it runs").stdout).ok()?;
     plan["minimum"]["bytes"].as_u64()
 }
@@ -201,7 +201,9 @@ fn exit_code(site: &Site, budget: &str) -> Option<i32> {
         if let Some(status) = child.try_wait().expect("a child") {
             return Some(status.code().unwrap_or(-1));
         }
-        if slmd::client::Client::connect(&socket).is_ok() {
+        // The socket is there before the model is: only an answer says that it serves.
+        let client = slmd::client::Client::connect(&socket);
+        if client.is_ok_and(|mut client| client.health().unwrap_or(false)) {
             child.kill().expect("a child");
             child.wait().expect("it ends");
             return None;

@@ -66,9 +66,9 @@ pub struct GrammarFactory {
     cache: Mutex<Cache>,
 }
 
-#[derive(Default)]
 struct Cache {
-    grammars: HashMap<String, Cached>,
+    /// Boxed, in a table with room for twice as many as are kept: it never grows, and is small.
+    grammars: HashMap<String, Box<Cached>>,
     /// Counts uses, to find the one used longest ago.
     clock: u64,
     bytes: usize,
@@ -106,7 +106,7 @@ impl GrammarFactory {
         limits.max_grammar_size = MAX_GRAMMAR_SYMBOLS;
         // It runs large expressions over the whole vocabulary at compile time.
         limits.precompute_large_lexemes = false;
-        Ok(Self { factory, eos: eos.into(), vocab_size, cache: Mutex::default() })
+        Ok(Self { factory, eos: eos.into(), vocab_size, cache: Mutex::new(Cache::new()) })
     }
 
     /// The constraint for one answer of that shape. The first use of a shape compiles it.
@@ -179,7 +179,7 @@ impl GrammarFactory {
         }
         let used = cache.clock;
         cache.bytes += key.len();
-        if let Some(old) = cache.grammars.insert(key, Cached { parser: parser.clone(), used }) {
+        if let Some(old) = cache.grammars.insert(key, Box::new(Cached { parser: parser.clone(), used })) {
             // Two threads compiled the same shape.
             drop(old);
             cache.bytes = cache.grammars.keys().map(String::len).sum();
@@ -188,8 +188,12 @@ impl GrammarFactory {
 }
 
 impl Cache {
+    fn new() -> Self {
+        Self { grammars: HashMap::with_capacity(2 * MAX_CACHED), clock: 0, bytes: 0 }
+    }
+
     fn lexer_bytes(&self) -> usize {
-        self.grammars.values().map(Cached::lexer_bytes).sum()
+        self.grammars.values().map(|cached| cached.lexer_bytes()).sum()
     }
 
     /// It is compiled anew for its next answer; who uses it now goes on with it.

@@ -231,10 +231,10 @@ fn lexers_that_have_grown_are_let_go() {
     let factory = factory();
     let mut rng = Rng::new(11);
     let mut most = 0;
-    for n in 0..24 {
+    for n in 0..32 {
         // Counting the letters of some words takes a state for each count.
         let shape = ResponseShape::Regex(format!("([a-z]{{1,40}} ){{{}}}x", 20 + n));
-        for _ in 0..2 {
+        for _ in 0..3 {
             let mut constraint = factory.compile(&shape).unwrap();
             run(constraint.as_mut(), &mut rng, 300);
         }
