@@ -1,6 +1,6 @@
 //! What may be promised: memory first, then time, against everything that was promised before.
 
-use super::forecast::{Task, unseated};
+use super::forecast::{Task, Tasks, copy, unseat};
 use super::{MAX_SESSIONS, Scheduler, URGENT_SEATS};
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::request::{Deadline, Priority, Time};
@@ -110,22 +110,24 @@ impl Scheduler {
         let newcomer = Session::new(*ticket);
         let tasks = self.promised(now);
         let percent = self.margin() * self.pressure.stretch_percent / 100;
-        let joined_by = |task: Task| {
-            let mut after = tasks.clone();
-            after.push(task).ok().map(|()| after)
-        };
-        let joins =
-            |task| joined_by(task).is_some_and(|after| self.may_join(now, &tasks, &after, percent));
         let task = Task::new(&newcomer);
-        if joins(task) {
+        let mut after = Tasks::new();
+        copy(&mut after, &tasks);
+        after.push(task).ok()?;
+        if self.may_join(now, &tasks, &after, percent) {
             return Some(Fits { from: None, last: false });
         }
-        if joins(task.behind()) {
+        after[tasks.len()] = task.behind();
+        if self.may_join(now, &tasks, &after, percent) {
             return Some(Fits { from: None, last: true });
         }
-        let after = joined_by(task.with_slot())?;
-        let frees =
-            |&i: &usize| self.may_join(now, &tasks, &unseated(&after, &self.sessions[i]), percent);
+        after[tasks.len()] = task.with_slot();
+        let frees = |&i: &usize| {
+            let mut freed = Tasks::new();
+            copy(&mut freed, &after);
+            unseat(&mut freed, &self.sessions[i]);
+            self.may_join(now, &tasks, &freed, percent)
+        };
         let from = self.holders_below(&newcomer).into_iter().find(frees)?;
         Some(Fits { from: Some(from), last: false })
     }

@@ -81,8 +81,15 @@ impl Task {
     }
 }
 
-/// The promised sessions, as a plan is played over them.
+/// The promised sessions, as a plan is played over them. To move or to return one costs as much as
+/// if it were full: they are filled and changed in place.
 pub(super) type Tasks = heapless::Vec<Task, MAX_SESSIONS>;
+
+/// Makes `tasks` the same as `from`.
+pub(super) fn copy(tasks: &mut Tasks, from: &Tasks) {
+    tasks.clear();
+    tasks.extend_from_slice(from).expect("as much room as in the other");
+}
 
 /// The sessions of a plan's first step, its leader first.
 pub(super) type First = heapless::Vec<RequestId, MAX_ROWS>;
@@ -114,8 +121,8 @@ impl Scheduler {
     /// The promised sessions as they stand, without those whose promise cannot be kept any more
     /// after steps that took longer than they should: these must not take others with them.
     pub(super) fn promised(&self, now: Time) -> Tasks {
-        let promised = self.sessions.iter().filter(|s| s.is_promised());
-        let mut tasks: Tasks = promised.map(Task::new).collect();
+        let mut tasks = Tasks::new();
+        tasks.extend(self.sessions.iter().filter(|s| s.is_promised()).map(Task::new));
         while let Err(Broken(id)) = self.forecast(now, &tasks, EXACT) {
             let at = tasks.iter().position(|t| t.id == id).expect("it broke, so it is there");
             tasks.swap_remove(at);
@@ -132,7 +139,9 @@ impl Scheduler {
             return true;
         }
         let mut any = false;
-        let (mut reserved, mut without_frail) = (before.clone(), after.clone());
+        let (mut reserved, mut without_frail) = (Tasks::new(), Tasks::new());
+        copy(&mut reserved, before);
+        copy(&mut without_frail, after);
         while let Err(Broken(id)) = self.forecast(now, &reserved, percent) {
             any = true;
             for task in reserved.iter_mut().chain(&mut without_frail).filter(|t| t.id == id) {
@@ -148,17 +157,17 @@ impl Scheduler {
             && self.forecast(now, after, half).is_ok()
     }
 
-    /// The promised sessions after a step of some `rows`, each with its tokens, that ends at `now`.
+    /// Takes the promised sessions to where they are after a step of some `rows`, each with its tokens, that ends at `now`.
     ///
     /// # Errors
     /// Who is late at its end.
     pub(super) fn after(
         &self,
         now: Time,
-        mut tasks: Tasks,
+        tasks: &mut Tasks,
         rows: &[(RequestId, u32)],
-    ) -> Result<Tasks, Broken> {
-        let mut free = self.seats_beside(&tasks);
+    ) -> Result<(), Broken> {
+        let mut free = self.seats_beside(tasks);
         for (id, tokens) in rows {
             if let Some(at) = tasks.iter().position(|t| t.id == *id) {
                 let task = &mut tasks[at];
@@ -168,11 +177,11 @@ impl Scheduler {
                     _ => task.prefill = task.prefill.saturating_sub(*tokens),
                 }
                 if task.prefill == 0 {
-                    settle(&mut tasks, at, now, &mut free)?;
+                    settle(tasks, at, now, &mut free)?;
                 }
             }
         }
-        Ok(tasks)
+        Ok(())
     }
 
     /// The first step of a plan that keeps all promises from `now` on, if everything takes `percent`
@@ -189,8 +198,9 @@ impl Scheduler {
     }
 
     /// A plan in which those who were let in behind all others wait for these.
-    fn behind(&self, pace: Pace, tasks: &Tasks) -> Result<First, Broken> {
-        let mut tasks = tasks.clone();
+    fn behind(&self, pace: Pace, from: &Tasks) -> Result<First, Broken> {
+        let mut tasks = Tasks::new();
+        copy(&mut tasks, from);
         tasks.iter_mut().for_each(|task| task.waits = task.last);
         self.free(pace, &tasks)
     }
@@ -202,15 +212,17 @@ impl Scheduler {
         let wide = [true, false].map(|prompts_first| Width { rows, prompts_first });
         let narrow = Width { rows: 1, prompts_first: false };
         let wide = wide.into_iter().filter(|_| rows > 1);
-        let mut plans = wide.map(|width| self.play(pace, tasks.clone(), width));
+        let mut plans = wide.map(|width| self.play(pace, tasks, width));
         match plans.find(Result::is_ok) {
             Some(plan) => plan,
-            None => self.play(pace, tasks.clone(), narrow),
+            None => self.play(pace, tasks, narrow),
         }
     }
 
-    fn play(&self, pace: Pace, mut tasks: Tasks, width: Width) -> Result<First, Broken> {
+    fn play(&self, pace: Pace, from: &Tasks, width: Width) -> Result<First, Broken> {
         let (mut clock, mut first) = (pace.now, First::new());
+        let mut tasks = Tasks::new();
+        copy(&mut tasks, from);
         let mut free = self.seats_beside(&tasks);
         while !tasks.is_empty() {
             let leader = seat(&mut tasks, &mut free, width.prompts_first);
@@ -267,13 +279,11 @@ impl Scheduler {
     }
 }
 
-/// The tasks after `session` has lost its slot, if it is one of them.
-pub(super) fn unseated(tasks: &Tasks, session: &Session) -> Tasks {
-    let mut tasks = tasks.clone();
+/// Takes the slot of `session`, if it is one of the tasks.
+pub(super) fn unseat(tasks: &mut Tasks, session: &Session) {
     for task in tasks.iter_mut().filter(|task| task.id == session.ticket.id) {
         *task = task.unseated(session);
     }
-    tasks
 }
 
 /// Gives free slots to those who wait, by due time, and says whose turn it is: the earliest due of
@@ -308,9 +318,10 @@ fn share(tasks: &Tasks, step: &mut heapless::Vec<usize, MAX_ROWS>, rows: usize) 
         let ready = task.seated && !task.waits && task.prefill == 0;
         *i != leader && ready && task.model == tasks[leader].model
     };
-    let mut others: heapless::Vec<usize, MAX_SESSIONS> = (0..tasks.len()).filter(fits).collect();
+    let mut others = heapless::Vec::<usize, MAX_SESSIONS>::new();
+    others.extend((0..tasks.len()).filter(fits));
     others.sort_unstable_by_key(|&i| tasks[i].due());
-    step.extend(others.into_iter().take(rows - 1));
+    step.extend(others.iter().copied().take(rows - 1));
 }
 
 /// Checks a task at the end of its step, and lets it go if it is done.
