@@ -26,13 +26,14 @@ fn shape() -> Shape {
     Shape::flat(STEP, Duration::from_millis(1), Duration::from_millis(1))
 }
 
-fn scheduler(slots: u16, rows: u8, queue: usize, shape: Shape) -> Scheduler {
-    let plan = ModelPlan { caps: caps(slots, rows), costs: Costs::new(shape), slot_bytes: 1 };
-    Scheduler::new(vec![plan], Limits { queue, max_step: MAX_STEP })
+fn machine_of(models: Vec<ModelPlan>, queue: usize) -> Machine {
+    let scheduler = Scheduler::new(models.clone(), Limits { queue, max_step: MAX_STEP });
+    World::new(scheduler, models)
 }
 
 fn machine(slots: u16, rows: u8, queue: usize) -> Machine {
-    World::new(scheduler(slots, rows, queue, shape()), shape())
+    let plan = ModelPlan { caps: caps(slots, rows), costs: Costs::new(shape()), slot_bytes: 1 };
+    machine_of(vec![plan], queue)
 }
 
 const fn ms(ms: u64) -> Duration {
@@ -78,8 +79,8 @@ impl Scene {
             token_us: 1.0 + part(&mut random, 60),
             token_attend_us: part(&mut random, 10) / 512.0,
         };
-        let scheduler = scheduler(slots, rows, random.below(12) as usize, shape);
-        let world = World::new(scheduler, shape);
+        let plan = ModelPlan { caps: caps(slots, rows), costs: Costs::new(shape), slot_bytes: 1 };
+        let world = machine_of(vec![plan], random.below(12) as usize);
         let arrivals =
             [Arrivals::Even, Arrivals::Poisson, Arrivals::Bursts][random.below(3) as usize];
         // From half of what the machine can do to many times that.
@@ -116,7 +117,7 @@ impl Scene {
         let long = random.one_in(6);
         let (prompt, answer) = if long { (300, 200) } else { (80, 40) };
         let (prompt, max_new) = (1 + random.below(prompt) as u32, 1 + random.below(answer) as u32);
-        let alone = self.world.alone(prompt, max_new).as_micros() as u64;
+        let alone = self.world.alone(ModelId(0), prompt, max_new).as_micros() as u64;
         let allowed = alone * (10 + random.below(self.patience)) / 10 + 1_000;
         let mut t = ticket(id, self.world.now, prompt, max_new, 0);
         t.deadline.answer = self.world.now.after(Duration::from_micros(allowed));

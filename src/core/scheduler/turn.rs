@@ -13,7 +13,7 @@ type Rows = heapless::Vec<usize, MAX_ROWS>;
 
 /// The slot that a session runs in.
 #[derive(Debug, Clone, Copy)]
-enum Seat {
+pub(super) enum Seat {
     /// It has one.
     Its,
     /// One that nobody holds.
@@ -171,7 +171,7 @@ impl Scheduler {
         below
     }
 
-    fn seat(&mut self, index: usize, seat: Seat) {
+    pub(super) fn seat(&mut self, index: usize, seat: Seat) {
         let model = usize::from(self.sessions[index].ticket.model.0);
         match seat {
             Seat::Its => {}
@@ -181,7 +181,7 @@ impl Scheduler {
     }
 
     /// Takes the slot of one session, which is computed anew later, and gives it to another.
-    pub(super) fn pass_slot(&mut self, from: usize, to: usize) {
+    fn pass_slot(&mut self, from: usize, to: usize) {
         if let Some(slot) = self.sessions[from].unseat() {
             let ledger = &mut self.models[usize::from(slot.model.0)].ledger;
             ledger.release(slot);
