@@ -140,6 +140,10 @@ pub struct World<P> {
     pub longest_step: Duration,
     /// Requests whose every step fails unless they run alone, and then too.
     pub poisoned: Option<RequestId>,
+    /// Whether the engine may rest while somebody waits, as heat makes it.
+    pub may_rest: bool,
+    /// Requests without an end.
+    live: usize,
     models: Vec<ModelPlan>,
     weather: Weather,
     holders: BTreeMap<(ModelId, u16), Holder>,
@@ -192,6 +196,8 @@ impl<P: Policy> World<P> {
             busy: Duration::ZERO,
             longest_step: Duration::ZERO,
             poisoned: None,
+            may_rest: false,
+            live: 0,
             models,
             weather: Box::new(|took, _, _| took),
             holders: BTreeMap::new(),
@@ -237,7 +243,9 @@ impl<P: Policy> World<P> {
             grammar,
             cached: 0,
         };
-        self.records.insert(ticket.id, record);
+        let before = self.records.insert(ticket.id, record);
+        assert!(before.is_none(), "two requests of one id");
+        self.live += 1;
         self.policy.handle(self.now, Input::Submit(ticket));
     }
 
@@ -262,6 +270,7 @@ impl<P: Policy> World<P> {
                 Output::Idle(next) => {
                     let next = next.map_or(until, |t| t.min(until));
                     assert!(next > self.now, "nothing to do, and no time passes");
+                    assert!(self.live == 0 || self.may_rest, "it idles, and {} wait", self.live);
                     self.now = next;
                 }
             }
@@ -361,6 +370,7 @@ impl<P: Policy> World<P> {
         let before = record.fate.replace(fate);
         assert_eq!(before, None, "{id:?} has two final states");
         record.ended = Some(self.now);
+        self.live -= 1;
     }
 
     /// What became of request `id`; it must have ended.

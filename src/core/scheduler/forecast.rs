@@ -30,8 +30,9 @@ pub(super) struct Task {
     /// The bound on its first token, while there is none.
     pub first_token: Option<Time>,
     pub answer: Time,
-    /// Whether the plan fails if it is late.
-    counts: bool,
+    /// How slow steps may be for it to be in time, as a percentage of their price, if that is other
+    /// than for the plan as a whole; 0: the plan holds even if it is late.
+    percent: Option<u32>,
     /// Whether it was promised to come behind all who were there.
     last: bool,
     /// Whether it waits in the plan until the others are through.
@@ -52,7 +53,7 @@ impl Task {
             steps: after_prefill + if decodes { session.pending() } else { 0 },
             first_token: ticket.deadline.first_token.filter(|_| session.generated() == 0),
             answer: ticket.deadline.answer,
-            counts: true,
+            percent: None,
             last: session.last,
             waits: false,
         }
@@ -104,6 +105,13 @@ struct Pace {
     percent: u32,
 }
 
+impl Pace {
+    /// What time it is for `task` after work of this price.
+    fn clock(self, worked: Duration, task: &Task) -> Time {
+        self.now.after(worked * task.percent.unwrap_or(self.percent) / 100)
+    }
+}
+
 /// How sessions share steps in a plan.
 #[derive(Debug, Clone, Copy)]
 struct Width {
@@ -138,23 +146,21 @@ impl Scheduler {
         if self.forecast(now, after, percent).is_ok() {
             return true;
         }
+        let is_last = after.last().is_some_and(|joins| joins.last);
+        let least = if is_last { EXACT } else { u32::midpoint(EXACT, percent) };
         let mut any = false;
-        let (mut reserved, mut without_frail) = (Tasks::new(), Tasks::new());
+        let (mut reserved, mut eased) = (Tasks::new(), Tasks::new());
         copy(&mut reserved, before);
-        copy(&mut without_frail, after);
+        copy(&mut eased, after);
         while let Err(Broken(id)) = self.forecast(now, &reserved, percent) {
             any = true;
-            for task in reserved.iter_mut().chain(&mut without_frail).filter(|t| t.id == id) {
-                task.counts = false;
-            }
+            reserved.iter_mut().filter(|t| t.id == id).for_each(|t| t.percent = Some(0));
+            eased.iter_mut().filter(|t| t.id == id).for_each(|t| t.percent = Some(least));
         }
-        if after.last().is_some_and(|joins| joins.last) {
-            let kept = |tasks, percent| self.behind(Pace { now, percent }, tasks).is_ok();
-            return kept(&without_frail, percent) && kept(after, EXACT);
+        match is_last {
+            true => self.behind(Pace { now, percent }, &eased).is_ok(),
+            false => any && self.forecast(now, &eased, percent).is_ok(),
         }
-        let half = u32::midpoint(EXACT, percent);
-        any && self.forecast(now, &without_frail, percent).is_ok()
-            && self.forecast(now, after, half).is_ok()
     }
 
     /// Takes the promised sessions to where they are after a step of some `rows`, each with its tokens, that ends at `now`.
@@ -177,7 +183,8 @@ impl Scheduler {
                     _ => task.prefill = task.prefill.saturating_sub(*tokens),
                 }
                 if task.prefill == 0 {
-                    settle(tasks, at, now, &mut free)?;
+                    let clock = |_: &Task| now;
+                    settle(tasks, at, clock, &mut free)?;
                 }
             }
         }
@@ -220,7 +227,7 @@ impl Scheduler {
     }
 
     fn play(&self, pace: Pace, from: &Tasks, width: Width) -> Result<First, Broken> {
-        let (mut clock, mut first) = (pace.now, First::new());
+        let (mut worked, mut first) = (Duration::ZERO, First::new());
         let mut tasks = Tasks::new();
         copy(&mut tasks, from);
         let mut free = self.seats_beside(&tasks);
@@ -229,7 +236,7 @@ impl Scheduler {
             let mut step: heapless::Vec<usize, MAX_ROWS> = heapless::Vec::new();
             step.push(leader).expect("room for one");
             let took = if tasks[leader].prefill > 0 {
-                self.play_prefill(&mut tasks[leader])
+                self.play_prefill(pace, &mut tasks[leader])
             } else {
                 share(&tasks, &mut step, width.rows.min(self.rows_of(tasks[leader].model)));
                 self.play_decode(&mut tasks, &step)
@@ -237,10 +244,10 @@ impl Scheduler {
             if first.is_empty() {
                 first.extend(step.iter().map(|&i| tasks[i].id));
             }
-            clock = clock.after(took * pace.percent / 100);
+            worked += took;
             step.sort_unstable_by(|a, b| b.cmp(a));
             for at in step {
-                settle(&mut tasks, at, clock, &mut free)?;
+                settle(&mut tasks, at, |task| pace.clock(worked, task), &mut free)?;
             }
         }
         Ok(first)
@@ -257,9 +264,11 @@ impl Scheduler {
         slots.map(|(model, slots)| slots.saturating_sub(held(model))).collect()
     }
 
-    fn play_prefill(&self, task: &mut Task) -> Duration {
+    /// Its prompt, in the chunks that it has if steps are as slow as the plan says: a little slower,
+    /// and they may be shorter and cost more.
+    fn play_prefill(&self, pace: Pace, task: &mut Task) -> Duration {
         let model = &self.models[task.model];
-        let (bound, most) = (self.limits.max_step, model.caps.max_chunk);
+        let (bound, most) = (self.limits.max_step * 100 / pace.percent, model.caps.max_chunk);
         let took = model.costs.prefill(task.pos, task.prefill, bound, most);
         task.pos += task.prefill;
         task.prefill = 0;
@@ -287,7 +296,9 @@ pub(super) fn unseat(tasks: &mut Tasks, session: &Session) {
 }
 
 /// Gives free slots to those who wait, by due time, and says whose turn it is: the earliest due of
-/// those with a slot, or of those whose prompt is not fed, if these go first.
+/// those with a slot, or of those of its model whose prompt is not fed, if these go first. Who holds a slot that
+/// another waits for is due no later than that one (Sha, Rajkumar and Lehoczky 1990): among sessions
+/// of one model that changes nothing, but those of another must not come between.
 fn seat(tasks: &mut Tasks, free: &mut [usize], prompts_first: bool) -> usize {
     loop {
         let may_sit = |t: &Task| !t.seated && !t.waits && free[t.model] > 0;
@@ -298,7 +309,15 @@ fn seat(tasks: &mut Tasks, free: &mut [usize], prompts_first: bool) -> usize {
             continue;
         }
         let ready = (0..tasks.len()).filter(|&i| tasks[i].seated && !tasks[i].waits);
-        let turn = |&i: &usize| (prompts_first && tasks[i].prefill == 0, tasks[i].due());
+        let wanted = wanted(tasks);
+        let due = |task: &Task| wanted[task.model].map_or(task.due(), |due| task.due().min(due));
+        // Only those of one model share steps later: another's prompts need not come first.
+        let model = ready.clone().min_by_key(|&i| due(&tasks[i])).map(|i| tasks[i].model);
+        let turn = |&i: &usize| {
+            let task = &tasks[i];
+            let waits = Some(task.model) != model || task.prefill == 0;
+            (prompts_first && waits, due(task), task.due())
+        };
         match ready.min_by_key(turn) {
             Some(leader) => return leader,
             // Those before them are through, or need their slots.
@@ -308,6 +327,16 @@ fn seat(tasks: &mut Tasks, free: &mut [usize], prompts_first: bool) -> usize {
             }
         }
     }
+}
+
+/// When the first of those who wait for a slot of each model is due.
+fn wanted(tasks: &Tasks) -> [Option<(Time, RequestId)>; MAX_MODELS] {
+    let mut wanted = [None; MAX_MODELS];
+    for task in tasks.iter().filter(|t| !t.seated && !t.waits) {
+        let first = &mut wanted[task.model];
+        *first = Some(first.map_or(task.due(), |due| task.due().min(due)));
+    }
+    wanted
 }
 
 /// Adds those who may share the leader's step, by due time.
@@ -325,13 +354,19 @@ fn share(tasks: &Tasks, step: &mut heapless::Vec<usize, MAX_ROWS>, rows: usize) 
 }
 
 /// Checks a task at the end of its step, and lets it go if it is done.
-fn settle(tasks: &mut Tasks, at: usize, clock: Time, free: &mut [usize]) -> Result<(), Broken> {
+fn settle(
+    tasks: &mut Tasks,
+    at: usize,
+    clock: impl Fn(&Task) -> Time,
+    free: &mut [usize],
+) -> Result<(), Broken> {
     let task = &mut tasks[at];
-    if task.first_token.take().is_some_and(|bound| clock > bound) && task.counts {
+    let now = clock(task);
+    if task.first_token.take().is_some_and(|bound| now > bound) {
         return Err(Broken(task.id));
     }
     if task.steps == 0 {
-        if clock > task.answer && task.counts {
+        if now > task.answer {
             return Err(Broken(task.id));
         }
         free[task.model] += 1;
