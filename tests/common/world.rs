@@ -136,6 +136,8 @@ pub struct World<P> {
     pub order: Vec<RequestId>,
     /// How long the engine worked.
     pub busy: Duration,
+    /// How much of that was for steps with a promised request in them.
+    pub busy_for_promises: Duration,
     /// The longest step so far.
     pub longest_step: Duration,
     /// Requests whose every step fails unless they run alone, and then too.
@@ -194,6 +196,7 @@ impl<P: Policy> World<P> {
             records: BTreeMap::new(),
             order: Vec::new(),
             busy: Duration::ZERO,
+            busy_for_promises: Duration::ZERO,
             longest_step: Duration::ZERO,
             poisoned: None,
             may_rest: false,
@@ -284,6 +287,9 @@ impl<P: Policy> World<P> {
         self.steps += 1;
         self.now = self.now.after(took);
         self.busy += took;
+        if step.iter().any(|row| !self.records[&row.id].ticket.deadline.best_effort) {
+            self.busy_for_promises += took;
+        }
         self.longest_step = self.longest_step.max(took);
         let fails = step.iter().any(|row| Some(row.id) == self.poisoned);
         let rows: Vec<_> = step

@@ -47,7 +47,7 @@ impl Drop for Tally {
 #[test]
 fn promises_hold_while_steps_cost_what_they_did() {
     let tally = Tally::default();
-    seeds(2_400, "promises_hold_while", |seed| {
+    seeds(2_000, "promises_hold_while", |seed| {
         let mut scene = Scene::new(seed, 100);
         scene.scatter(seed % 5);
         scene.run();

@@ -56,7 +56,7 @@ pub struct Scene {
 }
 
 /// A model of some size; a step of one token takes `step_us`.
-fn model(random: &mut Random, step_us: u64) -> ModelPlan {
+pub fn model(random: &mut Random, step_us: u64) -> ModelPlan {
     let slots = 1 + random.below(4) as u16;
     let rows = 1 + random.below(u64::from(slots)) as u8;
     let mut part = |percent: u64| (step_us * random.below(percent)) as f64 / 100.0;
