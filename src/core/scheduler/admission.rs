@@ -1,6 +1,7 @@
 //! What may be promised: memory first, then time, against everything that was promised before.
 
-use super::forecast::{Task, unseated};
+use super::forecast::{Task, Tasks, copy, unseat};
+use super::turn::Seat;
 use super::{MAX_SESSIONS, Scheduler, URGENT_SEATS};
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::request::{Deadline, Priority, Time};
@@ -13,8 +14,8 @@ const NEEDS_GRAIN: Duration = Duration::from_millis(1);
 /// A request that can be served in time.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Fits {
-    /// The session whose slot it must have at once for that.
-    pub from: Option<usize>,
+    /// Where it must sit down at once for that.
+    pub seat: Option<Seat>,
     /// Whether it comes behind all who are there.
     pub last: bool,
 }
@@ -105,29 +106,36 @@ impl Scheduler {
     }
 
     /// Whether this request and all that were promised before can be served in time; if need be,
-    /// with a slot that is freed for an urgent one.
+    /// with a slot that an urgent one gets before those who wait: a free one, or another's if none is.
     fn may_promise(&self, now: Time, ticket: &Ticket) -> Option<Fits> {
         let newcomer = Session::new(*ticket);
         let tasks = self.promised(now);
         let percent = self.margin() * self.pressure.stretch_percent / 100;
-        let joined_by = |task: Task| {
-            let mut after = tasks.clone();
-            after.push(task).ok().map(|()| after)
-        };
-        let joins =
-            |task| joined_by(task).is_some_and(|after| self.may_join(now, &tasks, &after, percent));
         let task = Task::new(&newcomer);
-        if joins(task) {
-            return Some(Fits { from: None, last: false });
+        let mut after = Tasks::new();
+        copy(&mut after, &tasks);
+        after.push(task).ok()?;
+        if self.may_join(now, &tasks, &after, percent) {
+            return Some(Fits { seat: None, last: false });
         }
-        if joins(task.behind()) {
-            return Some(Fits { from: None, last: true });
+        after[tasks.len()] = task.behind();
+        if self.may_join(now, &tasks, &after, percent) {
+            return Some(Fits { seat: None, last: true });
         }
-        let after = joined_by(task.with_slot())?;
-        let frees =
-            |&i: &usize| self.may_join(now, &tasks, &unseated(&after, &self.sessions[i]), percent);
+        after[tasks.len()] = task.with_slot();
+        let is_urgent = ticket.priority == Priority::Urgent;
+        if is_urgent && self.model(ticket.model).ledger.free() > 0 {
+            let joins = self.may_join(now, &tasks, &after, percent);
+            return joins.then_some(Fits { seat: Some(Seat::Free), last: false });
+        }
+        let frees = |&i: &usize| {
+            let mut freed = Tasks::new();
+            copy(&mut freed, &after);
+            unseat(&mut freed, &self.sessions[i]);
+            self.may_join(now, &tasks, &freed, percent)
+        };
         let from = self.holders_below(&newcomer).into_iter().find(frees)?;
-        Some(Fits { from: Some(from), last: false })
+        Some(Fits { seat: Some(Seat::Of(from)), last: false })
     }
 
     /// What is kept in reserve when something is promised, as a percentage of the price.

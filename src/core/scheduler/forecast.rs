@@ -30,8 +30,9 @@ pub(super) struct Task {
     /// The bound on its first token, while there is none.
     pub first_token: Option<Time>,
     pub answer: Time,
-    /// Whether the plan fails if it is late.
-    counts: bool,
+    /// How slow steps may be for it to be in time, as a percentage of their price, if that is other
+    /// than for the plan as a whole; 0: the plan holds even if it is late.
+    percent: Option<u32>,
     /// Whether it was promised to come behind all who were there.
     last: bool,
     /// Whether it waits in the plan until the others are through.
@@ -52,7 +53,7 @@ impl Task {
             steps: after_prefill + if decodes { session.pending() } else { 0 },
             first_token: ticket.deadline.first_token.filter(|_| session.generated() == 0),
             answer: ticket.deadline.answer,
-            counts: true,
+            percent: None,
             last: session.last,
             waits: false,
         }
@@ -81,8 +82,15 @@ impl Task {
     }
 }
 
-/// The promised sessions, as a plan is played over them.
+/// The promised sessions, as a plan is played over them. To move or to return one costs as much as
+/// if it were full: they are filled and changed in place.
 pub(super) type Tasks = heapless::Vec<Task, MAX_SESSIONS>;
+
+/// Makes `tasks` the same as `from`.
+pub(super) fn copy(tasks: &mut Tasks, from: &Tasks) {
+    tasks.clear();
+    tasks.extend_from_slice(from).expect("as much room as in the other");
+}
 
 /// The sessions of a plan's first step, its leader first.
 pub(super) type First = heapless::Vec<RequestId, MAX_ROWS>;
@@ -95,6 +103,13 @@ pub(super) const EXACT: u32 = 100;
 struct Pace {
     now: Time,
     percent: u32,
+}
+
+impl Pace {
+    /// What time it is for `task` after work of this price.
+    fn clock(self, worked: Duration, task: &Task) -> Time {
+        self.now.after(worked * task.percent.unwrap_or(self.percent) / 100)
+    }
 }
 
 /// How sessions share steps in a plan.
@@ -114,8 +129,8 @@ impl Scheduler {
     /// The promised sessions as they stand, without those whose promise cannot be kept any more
     /// after steps that took longer than they should: these must not take others with them.
     pub(super) fn promised(&self, now: Time) -> Tasks {
-        let promised = self.sessions.iter().filter(|s| s.is_promised());
-        let mut tasks: Tasks = promised.map(Task::new).collect();
+        let mut tasks = Tasks::new();
+        tasks.extend(self.sessions.iter().filter(|s| s.is_promised()).map(Task::new));
         while let Err(Broken(id)) = self.forecast(now, &tasks, EXACT) {
             let at = tasks.iter().position(|t| t.id == id).expect("it broke, so it is there");
             tasks.swap_remove(at);
@@ -131,34 +146,34 @@ impl Scheduler {
         if self.forecast(now, after, percent).is_ok() {
             return true;
         }
+        let is_last = after.last().is_some_and(|joins| joins.last);
+        let least = if is_last { EXACT } else { u32::midpoint(EXACT, percent) };
         let mut any = false;
-        let (mut reserved, mut without_frail) = (before.clone(), after.clone());
+        let (mut reserved, mut eased) = (Tasks::new(), Tasks::new());
+        copy(&mut reserved, before);
+        copy(&mut eased, after);
         while let Err(Broken(id)) = self.forecast(now, &reserved, percent) {
             any = true;
-            for task in reserved.iter_mut().chain(&mut without_frail).filter(|t| t.id == id) {
-                task.counts = false;
-            }
+            reserved.iter_mut().filter(|t| t.id == id).for_each(|t| t.percent = Some(0));
+            eased.iter_mut().filter(|t| t.id == id).for_each(|t| t.percent = Some(least));
         }
-        if after.last().is_some_and(|joins| joins.last) {
-            let kept = |tasks, percent| self.behind(Pace { now, percent }, tasks).is_ok();
-            return kept(&without_frail, percent) && kept(after, EXACT);
+        match is_last {
+            true => self.behind(Pace { now, percent }, &eased).is_ok(),
+            false => any && self.forecast(now, &eased, percent).is_ok(),
         }
-        let half = u32::midpoint(EXACT, percent);
-        any && self.forecast(now, &without_frail, percent).is_ok()
-            && self.forecast(now, after, half).is_ok()
     }
 
-    /// The promised sessions after a step of some `rows`, each with its tokens, that ends at `now`.
+    /// Takes the promised sessions to where they are after a step of some `rows`, each with its tokens, that ends at `now`.
     ///
     /// # Errors
     /// Who is late at its end.
     pub(super) fn after(
         &self,
         now: Time,
-        mut tasks: Tasks,
+        tasks: &mut Tasks,
         rows: &[(RequestId, u32)],
-    ) -> Result<Tasks, Broken> {
-        let mut free = self.seats_beside(&tasks);
+    ) -> Result<(), Broken> {
+        let mut free = self.seats_beside(tasks);
         for (id, tokens) in rows {
             if let Some(at) = tasks.iter().position(|t| t.id == *id) {
                 let task = &mut tasks[at];
@@ -168,11 +183,12 @@ impl Scheduler {
                     _ => task.prefill = task.prefill.saturating_sub(*tokens),
                 }
                 if task.prefill == 0 {
-                    settle(&mut tasks, at, now, &mut free)?;
+                    let clock = |_: &Task| now;
+                    settle(tasks, at, clock, &mut free)?;
                 }
             }
         }
-        Ok(tasks)
+        Ok(())
     }
 
     /// The first step of a plan that keeps all promises from `now` on, if everything takes `percent`
@@ -189,8 +205,9 @@ impl Scheduler {
     }
 
     /// A plan in which those who were let in behind all others wait for these.
-    fn behind(&self, pace: Pace, tasks: &Tasks) -> Result<First, Broken> {
-        let mut tasks = tasks.clone();
+    fn behind(&self, pace: Pace, from: &Tasks) -> Result<First, Broken> {
+        let mut tasks = Tasks::new();
+        copy(&mut tasks, from);
         tasks.iter_mut().for_each(|task| task.waits = task.last);
         self.free(pace, &tasks)
     }
@@ -202,22 +219,24 @@ impl Scheduler {
         let wide = [true, false].map(|prompts_first| Width { rows, prompts_first });
         let narrow = Width { rows: 1, prompts_first: false };
         let wide = wide.into_iter().filter(|_| rows > 1);
-        let mut plans = wide.map(|width| self.play(pace, tasks.clone(), width));
+        let mut plans = wide.map(|width| self.play(pace, tasks, width));
         match plans.find(Result::is_ok) {
             Some(plan) => plan,
-            None => self.play(pace, tasks.clone(), narrow),
+            None => self.play(pace, tasks, narrow),
         }
     }
 
-    fn play(&self, pace: Pace, mut tasks: Tasks, width: Width) -> Result<First, Broken> {
-        let (mut clock, mut first) = (pace.now, First::new());
+    fn play(&self, pace: Pace, from: &Tasks, width: Width) -> Result<First, Broken> {
+        let (mut worked, mut first) = (Duration::ZERO, First::new());
+        let mut tasks = Tasks::new();
+        copy(&mut tasks, from);
         let mut free = self.seats_beside(&tasks);
         while !tasks.is_empty() {
             let leader = seat(&mut tasks, &mut free, width.prompts_first);
             let mut step: heapless::Vec<usize, MAX_ROWS> = heapless::Vec::new();
             step.push(leader).expect("room for one");
             let took = if tasks[leader].prefill > 0 {
-                self.play_prefill(&mut tasks[leader])
+                self.play_prefill(pace, &mut tasks[leader])
             } else {
                 share(&tasks, &mut step, width.rows.min(self.rows_of(tasks[leader].model)));
                 self.play_decode(&mut tasks, &step)
@@ -225,10 +244,10 @@ impl Scheduler {
             if first.is_empty() {
                 first.extend(step.iter().map(|&i| tasks[i].id));
             }
-            clock = clock.after(took * pace.percent / 100);
+            worked += took;
             step.sort_unstable_by(|a, b| b.cmp(a));
             for at in step {
-                settle(&mut tasks, at, clock, &mut free)?;
+                settle(&mut tasks, at, |task| pace.clock(worked, task), &mut free)?;
             }
         }
         Ok(first)
@@ -245,9 +264,11 @@ impl Scheduler {
         slots.map(|(model, slots)| slots.saturating_sub(held(model))).collect()
     }
 
-    fn play_prefill(&self, task: &mut Task) -> Duration {
+    /// Its prompt, in the chunks that it has if steps are as slow as the plan says: a little slower,
+    /// and they may be shorter and cost more.
+    fn play_prefill(&self, pace: Pace, task: &mut Task) -> Duration {
         let model = &self.models[task.model];
-        let (bound, most) = (self.limits.max_step, model.caps.max_chunk);
+        let (bound, most) = (self.limits.max_step * 100 / pace.percent, model.caps.max_chunk);
         let took = model.costs.prefill(task.pos, task.prefill, bound, most);
         task.pos += task.prefill;
         task.prefill = 0;
@@ -267,17 +288,17 @@ impl Scheduler {
     }
 }
 
-/// The tasks after `session` has lost its slot, if it is one of them.
-pub(super) fn unseated(tasks: &Tasks, session: &Session) -> Tasks {
-    let mut tasks = tasks.clone();
+/// Takes the slot of `session`, if it is one of the tasks.
+pub(super) fn unseat(tasks: &mut Tasks, session: &Session) {
     for task in tasks.iter_mut().filter(|task| task.id == session.ticket.id) {
         *task = task.unseated(session);
     }
-    tasks
 }
 
 /// Gives free slots to those who wait, by due time, and says whose turn it is: the earliest due of
-/// those with a slot, or of those whose prompt is not fed, if these go first.
+/// those with a slot, or of those of its model whose prompt is not fed, if these go first. Who holds a slot that
+/// another waits for is due no later than that one (Sha, Rajkumar and Lehoczky 1990): among sessions
+/// of one model that changes nothing, but those of another must not come between.
 fn seat(tasks: &mut Tasks, free: &mut [usize], prompts_first: bool) -> usize {
     loop {
         let may_sit = |t: &Task| !t.seated && !t.waits && free[t.model] > 0;
@@ -288,7 +309,15 @@ fn seat(tasks: &mut Tasks, free: &mut [usize], prompts_first: bool) -> usize {
             continue;
         }
         let ready = (0..tasks.len()).filter(|&i| tasks[i].seated && !tasks[i].waits);
-        let turn = |&i: &usize| (prompts_first && tasks[i].prefill == 0, tasks[i].due());
+        let wanted = wanted(tasks);
+        let due = |task: &Task| wanted[task.model].map_or(task.due(), |due| task.due().min(due));
+        // Only those of one model share steps later: another's prompts need not come first.
+        let model = ready.clone().min_by_key(|&i| due(&tasks[i])).map(|i| tasks[i].model);
+        let turn = |&i: &usize| {
+            let task = &tasks[i];
+            let waits = Some(task.model) != model || task.prefill == 0;
+            (prompts_first && waits, due(task), task.due())
+        };
         match ready.min_by_key(turn) {
             Some(leader) => return leader,
             // Those before them are through, or need their slots.
@@ -300,6 +329,16 @@ fn seat(tasks: &mut Tasks, free: &mut [usize], prompts_first: bool) -> usize {
     }
 }
 
+/// When the first of those who wait for a slot of each model is due.
+fn wanted(tasks: &Tasks) -> [Option<(Time, RequestId)>; MAX_MODELS] {
+    let mut wanted = [None; MAX_MODELS];
+    for task in tasks.iter().filter(|t| !t.seated && !t.waits) {
+        let first = &mut wanted[task.model];
+        *first = Some(first.map_or(task.due(), |due| task.due().min(due)));
+    }
+    wanted
+}
+
 /// Adds those who may share the leader's step, by due time.
 fn share(tasks: &Tasks, step: &mut heapless::Vec<usize, MAX_ROWS>, rows: usize) {
     let leader = step[0];
@@ -308,19 +347,26 @@ fn share(tasks: &Tasks, step: &mut heapless::Vec<usize, MAX_ROWS>, rows: usize) 
         let ready = task.seated && !task.waits && task.prefill == 0;
         *i != leader && ready && task.model == tasks[leader].model
     };
-    let mut others: heapless::Vec<usize, MAX_SESSIONS> = (0..tasks.len()).filter(fits).collect();
+    let mut others = heapless::Vec::<usize, MAX_SESSIONS>::new();
+    others.extend((0..tasks.len()).filter(fits));
     others.sort_unstable_by_key(|&i| tasks[i].due());
-    step.extend(others.into_iter().take(rows - 1));
+    step.extend(others.iter().copied().take(rows - 1));
 }
 
 /// Checks a task at the end of its step, and lets it go if it is done.
-fn settle(tasks: &mut Tasks, at: usize, clock: Time, free: &mut [usize]) -> Result<(), Broken> {
+fn settle(
+    tasks: &mut Tasks,
+    at: usize,
+    clock: impl Fn(&Task) -> Time,
+    free: &mut [usize],
+) -> Result<(), Broken> {
     let task = &mut tasks[at];
-    if task.first_token.take().is_some_and(|bound| clock > bound) && task.counts {
+    let now = clock(task);
+    if task.first_token.take().is_some_and(|bound| now > bound) {
         return Err(Broken(task.id));
     }
     if task.steps == 0 {
-        if clock > task.answer && task.counts {
+        if now > task.answer {
             return Err(Broken(task.id));
         }
         free[task.model] += 1;

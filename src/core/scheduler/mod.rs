@@ -235,8 +235,8 @@ impl Scheduler {
         match self.admit(now, &mut ticket) {
             Ok(fits) => {
                 self.sessions.push(Session { last: fits.last, ..Session::new(ticket) });
-                if let Some(from) = fits.from {
-                    self.pass_slot(from, self.sessions.len() - 1);
+                if let Some(seat) = fits.seat {
+                    self.seat(self.sessions.len() - 1, seat);
                 }
             }
             Err(reason) => self.outputs.push_back(Output::Rejected(ticket.id, reason)),

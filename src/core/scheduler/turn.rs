@@ -1,6 +1,6 @@
 //! Whose turn it is, who shares the step, and who gives up a slot.
 
-use super::forecast::{EXACT, First, Tasks, unseated};
+use super::forecast::{EXACT, First, Tasks, copy, unseat};
 use super::{MAX_SESSIONS, PlannedRow, Scheduler, Step, load};
 use crate::core::cost::next_chunk;
 use crate::core::plan::MAX_ROWS;
@@ -13,7 +13,7 @@ type Rows = heapless::Vec<usize, MAX_ROWS>;
 
 /// The slot that a session runs in.
 #[derive(Debug, Clone, Copy)]
-enum Seat {
+pub(super) enum Seat {
     /// It has one.
     Its,
     /// One that nobody holds.
@@ -45,12 +45,13 @@ impl Scheduler {
 
     /// The first of the order of service whose step leaves every promise as it is.
     fn pick_in_turn(&self, now: Time, promised: &Tasks) -> Option<(usize, Seat)> {
-        let mut order: heapless::Vec<usize, MAX_SESSIONS> = (0..self.sessions.len()).collect();
+        let mut order = heapless::Vec::<usize, MAX_SESSIONS>::new();
+        order.extend(0..self.sessions.len());
         order.sort_unstable_by_key(|&i| {
             let session = &self.sessions[i];
             (self.rank(session), session.last_step, session.due())
         });
-        order.into_iter().find_map(|i| Some((i, self.may_run(now, i, promised)?)))
+        order.iter().find_map(|&i| Some((i, self.may_run(now, i, promised)?)))
     }
 
     /// Where the session would run, if every promise is kept after its step.
@@ -64,16 +65,17 @@ impl Scheduler {
         let tokens: heapless::Vec<(RequestId, u32), MAX_ROWS> =
             rows.iter().map(|&i| (self.sessions[i].ticket.id, self.count(i, rows.len()))).collect();
         let keeps = |seat: &Seat| {
-            let mut tasks = match seat {
-                Seat::Of(victim) => unseated(promised, &self.sessions[*victim]),
-                Seat::Its | Seat::Free => promised.clone(),
-            };
+            let mut tasks = Tasks::new();
+            copy(&mut tasks, promised);
+            if let Seat::Of(victim) = seat {
+                unseat(&mut tasks, &self.sessions[*victim]);
+            }
             // A promised session that takes a slot keeps it.
             for task in tasks.iter_mut().filter(|task| task.id == session.ticket.id) {
                 *task = task.with_slot();
             }
-            let after = self.after(later, tasks, &tokens);
-            after.is_ok_and(|tasks| self.forecast(later, &tasks, self.margin()).is_ok())
+            self.after(later, &mut tasks, &tokens).is_ok()
+                && self.forecast(later, &tasks, self.margin()).is_ok()
         };
         if session.slot.is_some() {
             return Some(Seat::Its).filter(keeps);
@@ -169,7 +171,7 @@ impl Scheduler {
         below
     }
 
-    fn seat(&mut self, index: usize, seat: Seat) {
+    pub(super) fn seat(&mut self, index: usize, seat: Seat) {
         let model = usize::from(self.sessions[index].ticket.model.0);
         match seat {
             Seat::Its => {}
@@ -179,7 +181,7 @@ impl Scheduler {
     }
 
     /// Takes the slot of one session, which is computed anew later, and gives it to another.
-    pub(super) fn pass_slot(&mut self, from: usize, to: usize) {
+    fn pass_slot(&mut self, from: usize, to: usize) {
         if let Some(slot) = self.sessions[from].unseat() {
             let ledger = &mut self.models[usize::from(slot.model.0)].ledger;
             ledger.release(slot);
@@ -205,10 +207,10 @@ impl Scheduler {
                 && other.ticket.model == first.ticket.model
                 && other.ticket.priority == first.ticket.priority
         };
-        let mut others: heapless::Vec<usize, MAX_SESSIONS> =
-            (0..self.sessions.len()).filter(shares).collect();
+        let mut others = heapless::Vec::<usize, MAX_SESSIONS>::new();
+        others.extend((0..self.sessions.len()).filter(shares));
         others.sort_unstable_by_key(|&i| (self.sessions[i].last_step, self.sessions[i].due()));
-        rows.extend(others.into_iter().take(most.saturating_sub(1)));
+        rows.extend(others.iter().copied().take(most.saturating_sub(1)));
         rows
     }
 
