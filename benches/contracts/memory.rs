@@ -177,7 +177,10 @@ fn planned_minimum(site: &Site) -> Option<u64> {
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("config.toml");
     std::fs::write(&config, site.config(1, 4, "")).expect("written");
-    let plan = Command::new(&site.slmd).args(["plan", "--measure", "--json", "--config"]).arg(&config).output();
+    let plan = Command::new(&site.slmd)
+        .args(["plan", "--measure", "--json", "--config"])
+        .arg(&config)
+        .output();
     let plan: Value = serde_json::from_slice(&plan.expect("it runs").stdout).ok()?;
     plan["minimum"]["bytes"].as_u64()
 }

@@ -179,7 +179,9 @@ impl GrammarFactory {
         }
         let used = cache.clock;
         cache.bytes += key.len();
-        if let Some(old) = cache.grammars.insert(key, Box::new(Cached { parser: parser.clone(), used })) {
+        if let Some(old) =
+            cache.grammars.insert(key, Box::new(Cached { parser: parser.clone(), used }))
+        {
             // Two threads compiled the same shape.
             drop(old);
             cache.bytes = cache.grammars.keys().map(String::len).sum();

@@ -1,6 +1,6 @@
 //! What may be promised: memory first, then time, against everything that was promised before.
 
-use super::forecast::{Task, Tasks, copy, unseat};
+use super::forecast::{Promises, Task, Tasks, copy, unseat};
 use super::turn::Seat;
 use super::{MAX_SESSIONS, Scheduler, URGENT_SEATS};
 use crate::core::error::{ErrorCode, RejectReason};
@@ -8,8 +8,10 @@ use crate::core::request::{Deadline, Priority, Time};
 use crate::core::session::{Session, Ticket};
 use std::time::Duration;
 
-/// What a refused request is told that it would need is exact to this.
+/// What a refused request is told that it would need is exact to this, or to this part of itself:
+/// refusing must not cost what serving does.
 const NEEDS_GRAIN: Duration = Duration::from_millis(1);
+const NEEDS_PART: u32 = 16;
 
 /// A request that can be served in time.
 #[derive(Debug, Clone, Copy, Default)]
@@ -81,61 +83,82 @@ impl Scheduler {
     }
 
     fn check_time(&self, now: Time, ticket: &mut Ticket) -> Result<Fits, RejectReason> {
-        if let Some(fits) = self.may_promise(now, ticket) {
+        let mut promises = Promises::new();
+        let percent = self.margin() * self.pressure.stretch_percent / 100;
+        self.promises(now, percent, &mut promises);
+        if let Some(fits) = self.may_promise(&promises, ticket) {
             return Ok(fits);
         }
-        let asked = ticket.max_new;
-        if ticket.flexible {
-            let (mut fits, mut too_many) = (0, asked);
-            while too_many - fits > 1 {
-                ticket.max_new = fits + (too_many - fits) / 2;
-                if self.may_promise(now, ticket).is_some() {
-                    fits = ticket.max_new;
-                } else {
-                    too_many = ticket.max_new;
-                }
-            }
-            ticket.max_new = fits.max(1);
-            if fits > 0
-                && let Some(fits) = self.may_promise(now, ticket)
-            {
-                return Ok(fits);
+        if ticket.flexible
+            && let Some(fits) = self.shorten(&promises, ticket)
+        {
+            return Ok(fits);
+        }
+        Err(self.infeasible(&promises, ticket))
+    }
+
+    /// Lowers the most tokens of an answer to what can be promised.
+    fn shorten(&self, promises: &Promises, ticket: &mut Ticket) -> Option<Fits> {
+        let (mut fits, mut too_many) = (None, ticket.max_new);
+        let mut enough = 0;
+        while too_many - enough > 1 {
+            let middle = enough + (too_many - enough) / 2;
+            let shorter = Ticket { max_new: middle, ..*ticket };
+            match self.may_promise(promises, &shorter) {
+                Some(how) => (enough, fits) = (middle, Some(how)),
+                None => too_many = middle,
             }
         }
-        Err(self.infeasible(now, ticket))
+        ticket.max_new = enough.max(1);
+        fits
     }
 
     /// Whether this request and all that were promised before can be served in time; if need be,
     /// with a slot that an urgent one gets before those who wait: a free one, or another's if none is.
-    fn may_promise(&self, now: Time, ticket: &Ticket) -> Option<Fits> {
+    fn may_promise(&self, promises: &Promises, ticket: &Ticket) -> Option<Fits> {
         let newcomer = Session::new(*ticket);
-        let tasks = self.promised(now);
-        let percent = self.margin() * self.pressure.stretch_percent / 100;
-        let task = Task::new(&newcomer);
+        let (first, answer) = self.alone(promises, ticket);
+        let bounds = ticket.deadline;
+        if answer > bounds.answer || bounds.first_token.is_some_and(|bound| first > bound) {
+            return None;
+        }
+        let (tasks, task) = (&promises.tasks, Task::new(&newcomer));
         let mut after = Tasks::new();
-        copy(&mut after, &tasks);
+        copy(&mut after, tasks);
         after.push(task).ok()?;
-        if self.may_join(now, &tasks, &after, percent) {
+        if self.may_join(promises, &after) {
             return Some(Fits { seat: None, last: false });
         }
         after[tasks.len()] = task.behind();
-        if self.may_join(now, &tasks, &after, percent) {
+        if self.may_follow(promises, &after) {
             return Some(Fits { seat: None, last: true });
         }
+        if ticket.priority != Priority::Urgent {
+            return None;
+        }
         after[tasks.len()] = task.with_slot();
-        let is_urgent = ticket.priority == Priority::Urgent;
-        if is_urgent && self.model(ticket.model).ledger.free() > 0 {
-            let joins = self.may_join(now, &tasks, &after, percent);
+        if self.model(ticket.model).ledger.free() > 0 {
+            let joins = self.may_join(promises, &after);
             return joins.then_some(Fits { seat: Some(Seat::Free), last: false });
         }
         let frees = |&i: &usize| {
             let mut freed = Tasks::new();
             copy(&mut freed, &after);
             unseat(&mut freed, &self.sessions[i]);
-            self.may_join(now, &tasks, &freed, percent)
+            self.may_join(promises, &freed)
         };
         let from = self.holders_below(&newcomer).into_iter().find(frees)?;
         Some(Fits { seat: Some(Seat::Of(from)), last: false })
+    }
+
+    /// When the request would have its first token, and its answer, with nobody else there.
+    fn alone(&self, promises: &Promises, ticket: &Ticket) -> (Time, Time) {
+        let model = self.model(ticket.model);
+        let prompt = ticket.prompt_tokens;
+        let first = self.prefill_time(model, 0, prompt, promises.percent());
+        let steps = ticket.max_new.saturating_sub(1);
+        let answer = first + model.costs.decode_run(1, prompt.into(), steps);
+        (promises.clock(first), promises.clock(answer))
     }
 
     /// What is kept in reserve when something is promised, as a percentage of the price.
@@ -143,18 +166,19 @@ impl Scheduler {
         100 + self.models.iter().map(|m| m.costs.margin_percent()).max().unwrap_or(0)
     }
 
-    fn infeasible(&self, now: Time, ticket: &Ticket) -> RejectReason {
-        let bounds = ticket.deadline;
+    fn infeasible(&self, promises: &Promises, ticket: &Ticket) -> RejectReason {
+        let (now, bounds) = (promises.now(), ticket.deadline);
         let unhurried = Deadline { first_token: None, ..bounds };
+        let alone = self.alone(promises, ticket);
         let answer_fits =
-            self.may_promise(now, &Ticket { deadline: unhurried, ..*ticket }).is_some();
+            self.may_promise(promises, &Ticket { deadline: unhurried, ..*ticket }).is_some();
         let (what, given, needs) = if answer_fits {
             let first = |bound| Deadline { first_token: Some(bound), ..bounds };
             let given = bounds.first_token.unwrap_or(bounds.answer);
-            ("the first token needs", given, self.needs(now, ticket, first))
+            ("the first token needs", given, self.needs(promises, ticket, alone.0, first))
         } else {
             let answer = |bound| Deadline { answer: bound, ..unhurried };
-            ("needs", bounds.answer, self.needs(now, ticket, answer))
+            ("needs", bounds.answer, self.needs(promises, ticket, alone.1, answer))
         };
         let (needs, given) = (needs.as_millis(), given.since(now).as_millis());
         let message = format!("{what} {needs} ms, {given} ms given");
@@ -163,18 +187,27 @@ impl Scheduler {
         reason
     }
 
-    /// The least bound, counted from `now`, with which the request would be admitted.
-    fn needs(&self, now: Time, ticket: &Ticket, bounded: impl Fn(Time) -> Deadline) -> Duration {
+    /// A bound, counted from now, with which the request would be admitted, and hardly more than the
+    /// least. `alone` is when that would be with nobody else there.
+    fn needs(
+        &self,
+        promises: &Promises,
+        ticket: &Ticket,
+        alone: Time,
+        bounded: impl Fn(Time) -> Deadline,
+    ) -> Duration {
+        let now = promises.now();
         let fits = |after: Duration| {
             let deadline = bounded(now.after(after));
-            self.may_promise(now, &Ticket { deadline, ..*ticket }).is_some()
+            self.may_promise(promises, &Ticket { deadline, ..*ticket }).is_some()
         };
-        let mut enough = NEEDS_GRAIN;
+        let mut short = Duration::ZERO;
+        let mut enough = alone.since(now).max(NEEDS_GRAIN);
         while !fits(enough) && enough < LONGEST {
+            short = enough;
             enough *= 2;
         }
-        let mut short = enough / 2;
-        while enough - short > NEEDS_GRAIN {
+        while enough - short > NEEDS_GRAIN.max(enough / NEEDS_PART) && !short.is_zero() {
             let middle = short + (enough - short) / 2;
             if fits(middle) {
                 enough = middle;

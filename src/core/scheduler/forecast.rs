@@ -9,7 +9,7 @@
 //! promise, once given, holds while steps cost what they were thought to. Whom a wide plan has no
 //! room for may still be served behind all others, in the order of arrival.
 
-use super::{MAX_MODELS, MAX_SESSIONS, Scheduler};
+use super::{MAX_MODELS, MAX_SESSIONS, Model, Scheduler};
 use crate::core::plan::MAX_ROWS;
 use crate::core::request::{RequestId, Time};
 use crate::core::session::{Phase, Session};
@@ -75,6 +75,11 @@ impl Task {
         Self { seated: true, ..self }
     }
 
+    /// Whether it could run.
+    const fn is_ready(&self) -> bool {
+        self.seated && !self.waits
+    }
+
     /// When its present job is due.
     fn due(&self) -> (Time, RequestId) {
         let bound = self.first_token.filter(|_| self.prefill > 0);
@@ -85,6 +90,33 @@ impl Task {
 /// The promised sessions, as a plan is played over them. To move or to return one costs as much as
 /// if it were full: they are filled and changed in place.
 pub(super) type Tasks = heapless::Vec<Task, MAX_SESSIONS>;
+
+/// What is promised already, looked at once for all the ways in which a request might join it.
+pub(super) struct Promises {
+    pub tasks: Tasks,
+    frail: heapless::Vec<RequestId, MAX_SESSIONS>,
+    pace: Pace,
+}
+
+impl Promises {
+    pub(super) const fn new() -> Self {
+        let pace = Pace { now: Time(0), percent: EXACT };
+        Self { tasks: Tasks::new(), frail: heapless::Vec::new(), pace }
+    }
+
+    pub(super) const fn now(&self) -> Time {
+        self.pace.now
+    }
+
+    pub(super) const fn percent(&self) -> u32 {
+        self.pace.percent
+    }
+
+    /// What time it will be after work of this price.
+    pub(super) fn clock(&self, worked: Duration) -> Time {
+        self.pace.now.after(worked * self.pace.percent / 100)
+    }
+}
 
 /// Makes `tasks` the same as `from`.
 pub(super) fn copy(tasks: &mut Tasks, from: &Tasks) {
@@ -138,29 +170,41 @@ impl Scheduler {
         tasks
     }
 
-    /// Whether a request would keep its bounds, and all that were promised before theirs, if steps
-    /// take `percent` per cent of their price. `after` is who is there with the request, which comes
-    /// last in it. Of `before` some may have used up part of their reserve without it: these must
-    /// keep half of it, or come first.
-    pub(super) fn may_join(&self, now: Time, before: &Tasks, after: &Tasks, percent: u32) -> bool {
-        if self.forecast(now, after, percent).is_ok() {
+    /// What is promised at `now`, and who of these has used up part of the reserve that steps of
+    /// `percent` per cent of their price leave.
+    pub(super) fn promises(&self, now: Time, percent: u32, promises: &mut Promises) {
+        promises.pace = Pace { now, percent };
+        promises.frail.clear();
+        copy(&mut promises.tasks, &self.promised(now));
+        let mut reserved = Tasks::new();
+        copy(&mut reserved, &promises.tasks);
+        while let Err(Broken(id)) = self.forecast(now, &reserved, percent) {
+            promises.frail.push(id).expect("as much room as for the tasks");
+            ease(&mut reserved, &[id], 0);
+        }
+    }
+
+    /// Whether a request would keep its bounds, and all that were promised before theirs. `after` is
+    /// who is there with the request, which comes last in it. Those that are frail without it must
+    /// keep half of their reserve.
+    pub(super) fn may_join(&self, promises: &Promises, after: &Tasks) -> bool {
+        let Promises { pace, frail, .. } = promises;
+        if self.forecast(pace.now, after, pace.percent).is_ok() {
             return true;
         }
-        let is_last = after.last().is_some_and(|joins| joins.last);
-        let least = if is_last { EXACT } else { u32::midpoint(EXACT, percent) };
-        let mut any = false;
-        let (mut reserved, mut eased) = (Tasks::new(), Tasks::new());
-        copy(&mut reserved, before);
+        let mut eased = Tasks::new();
         copy(&mut eased, after);
-        while let Err(Broken(id)) = self.forecast(now, &reserved, percent) {
-            any = true;
-            reserved.iter_mut().filter(|t| t.id == id).for_each(|t| t.percent = Some(0));
-            eased.iter_mut().filter(|t| t.id == id).for_each(|t| t.percent = Some(least));
-        }
-        match is_last {
-            true => self.behind(Pace { now, percent }, &eased).is_ok(),
-            false => any && self.forecast(now, &eased, percent).is_ok(),
-        }
+        ease(&mut eased, frail, u32::midpoint(EXACT, pace.percent));
+        !frail.is_empty() && self.forecast(pace.now, &eased, pace.percent).is_ok()
+    }
+
+    /// The same for a request that would come behind all others: then the frail ones must only be
+    /// in time.
+    pub(super) fn may_follow(&self, promises: &Promises, after: &Tasks) -> bool {
+        let mut eased = Tasks::new();
+        copy(&mut eased, after);
+        ease(&mut eased, &promises.frail, EXACT);
+        self.behind(promises.pace, &eased).is_ok()
     }
 
     /// Takes the promised sessions to where they are after a step of some `rows`, each with its tokens, that ends at `now`.
@@ -230,6 +274,7 @@ impl Scheduler {
         let (mut worked, mut first) = (Duration::ZERO, First::new());
         let mut tasks = Tasks::new();
         copy(&mut tasks, from);
+        tasks.sort_unstable_by_key(Task::due);
         let mut free = self.seats_beside(&tasks);
         while !tasks.is_empty() {
             let leader = seat(&mut tasks, &mut free, width.prompts_first);
@@ -264,15 +309,25 @@ impl Scheduler {
         slots.map(|(model, slots)| slots.saturating_sub(held(model))).collect()
     }
 
-    /// Its prompt, in the chunks that it has if steps are as slow as the plan says: a little slower,
-    /// and they may be shorter and cost more.
     fn play_prefill(&self, pace: Pace, task: &mut Task) -> Duration {
         let model = &self.models[task.model];
-        let (bound, most) = (self.limits.max_step * 100 / pace.percent, model.caps.max_chunk);
-        let took = model.costs.prefill(task.pos, task.prefill, bound, most);
+        let took = self.prefill_time(model, task.pos, task.prefill, pace.percent);
         task.pos += task.prefill;
         task.prefill = 0;
         took
+    }
+
+    /// The price of a prompt in the chunks that it has if steps take `percent` per cent of their
+    /// price: a little slower, and they may be shorter and cost more.
+    pub(super) fn prefill_time(
+        &self,
+        model: &Model,
+        pos: u32,
+        tokens: u32,
+        percent: u32,
+    ) -> Duration {
+        let bound = self.limits.max_step * 100 / percent;
+        model.costs.prefill(pos, tokens, bound, model.caps.max_chunk)
     }
 
     /// As many steps as all of them have before them.
@@ -288,6 +343,13 @@ impl Scheduler {
     }
 }
 
+/// Lets steps be as slow as `percent` per cent of their price for these to be in time.
+fn ease(tasks: &mut Tasks, ids: &[RequestId], percent: u32) {
+    for task in tasks.iter_mut().filter(|t| ids.contains(&t.id)) {
+        task.percent = Some(percent);
+    }
+}
+
 /// Takes the slot of `session`, if it is one of the tasks.
 pub(super) fn unseat(tasks: &mut Tasks, session: &Session) {
     for task in tasks.iter_mut().filter(|task| task.id == session.ticket.id) {
@@ -295,48 +357,48 @@ pub(super) fn unseat(tasks: &mut Tasks, session: &Session) {
     }
 }
 
-/// Gives free slots to those who wait, by due time, and says whose turn it is: the earliest due of
-/// those with a slot, or of those of its model whose prompt is not fed, if these go first. Who holds a slot that
-/// another waits for is due no later than that one (Sha, Rajkumar and Lehoczky 1990): among sessions
-/// of one model that changes nothing, but those of another must not come between.
+/// Gives free slots to those who wait, and says whose turn it is: the first of those with a slot, or
+/// of those of its model whose prompt is not fed, if these go first. The tasks are in the order of
+/// their due times.
+///
+/// Who holds a slot that another waits for is due no later than that one (Sha, Rajkumar and Lehoczky
+/// 1990): among sessions of one model that changes nothing, but those of another must not come
+/// between.
 fn seat(tasks: &mut Tasks, free: &mut [usize], prompts_first: bool) -> usize {
-    loop {
-        let may_sit = |t: &Task| !t.seated && !t.waits && free[t.model] > 0;
-        let waiting = (0..tasks.len()).filter(|&i| may_sit(&tasks[i]));
-        if let Some(next) = waiting.min_by_key(|&i| tasks[i].due()) {
-            free[tasks[next].model] -= 1;
-            tasks[next].seated = true;
-            continue;
-        }
-        let ready = (0..tasks.len()).filter(|&i| tasks[i].seated && !tasks[i].waits);
-        let wanted = wanted(tasks);
-        let due = |task: &Task| wanted[task.model].map_or(task.due(), |due| task.due().min(due));
-        // Only those of one model share steps later: another's prompts need not come first.
-        let model = ready.clone().min_by_key(|&i| due(&tasks[i])).map(|i| tasks[i].model);
-        let turn = |&i: &usize| {
-            let task = &tasks[i];
-            let waits = Some(task.model) != model || task.prefill == 0;
-            (prompts_first && waits, due(task), task.due())
-        };
-        match ready.min_by_key(turn) {
-            Some(leader) => return leader,
-            // Those before them are through, or need their slots.
-            None => {
-                let next = tasks.iter_mut().filter(|t| t.waits).min_by_key(|t| t.id);
-                next.expect("somebody is ready, or waits").waits = false;
-            }
+    for task in tasks.iter_mut().filter(|t| !t.seated && !t.waits) {
+        if free[task.model] > 0 {
+            free[task.model] -= 1;
+            task.seated = true;
         }
     }
+    let Some((leader, model)) = first_in_turn(tasks) else {
+        // Those before them are through, or need their slots.
+        let next = tasks.iter_mut().filter(|t| t.waits).min_by_key(|t| t.id);
+        next.expect("somebody is ready, or waits").waits = false;
+        return seat(tasks, free, prompts_first);
+    };
+    // Only those of one model share steps later: another's prompts need not come first.
+    let has_prompt = |t: &Task| t.is_ready() && t.model == model && t.prefill > 0;
+    tasks.iter().position(has_prompt).filter(|_| prompts_first).unwrap_or(leader)
 }
 
-/// When the first of those who wait for a slot of each model is due.
-fn wanted(tasks: &Tasks) -> [Option<(Time, RequestId)>; MAX_MODELS] {
+/// The first task that is ready, and its model.
+fn first_in_turn(tasks: &Tasks) -> Option<(usize, usize)> {
+    let mut first = [None; MAX_MODELS];
     let mut wanted = [None; MAX_MODELS];
-    for task in tasks.iter().filter(|t| !t.seated && !t.waits) {
-        let first = &mut wanted[task.model];
-        *first = Some(first.map_or(task.due(), |due| task.due().min(due)));
+    for (at, task) in tasks.iter().enumerate() {
+        if task.is_ready() {
+            first[task.model].get_or_insert((task.due(), at));
+        } else if !task.waits {
+            wanted[task.model].get_or_insert(task.due());
+        }
     }
-    wanted
+    let turns = first.into_iter().zip(wanted).enumerate();
+    let turns = turns.filter_map(|(model, (first, wanted))| {
+        let (due, at) = first?;
+        Some((wanted.map_or(due, |wanted| due.min(wanted)), due, at, model))
+    });
+    turns.min().map(|(_, _, at, model)| (at, model))
 }
 
 /// Adds those who may share the leader's step, by due time.
@@ -344,13 +406,9 @@ fn share(tasks: &Tasks, step: &mut heapless::Vec<usize, MAX_ROWS>, rows: usize) 
     let leader = step[0];
     let fits = |i: &usize| {
         let task = &tasks[*i];
-        let ready = task.seated && !task.waits && task.prefill == 0;
-        *i != leader && ready && task.model == tasks[leader].model
+        *i != leader && task.is_ready() && task.prefill == 0 && task.model == tasks[leader].model
     };
-    let mut others = heapless::Vec::<usize, MAX_SESSIONS>::new();
-    others.extend((0..tasks.len()).filter(fits));
-    others.sort_unstable_by_key(|&i| tasks[i].due());
-    step.extend(others.iter().copied().take(rows - 1));
+    step.extend((0..tasks.len()).filter(fits).take(rows - 1));
 }
 
 /// Checks a task at the end of its step, and lets it go if it is done.
@@ -362,7 +420,8 @@ fn settle(
 ) -> Result<(), Broken> {
     let task = &mut tasks[at];
     let now = clock(task);
-    if task.first_token.take().is_some_and(|bound| now > bound) {
+    let bound = task.first_token.take();
+    if bound.is_some_and(|bound| now > bound) {
         return Err(Broken(task.id));
     }
     if task.steps == 0 {
@@ -370,7 +429,12 @@ fn settle(
             return Err(Broken(task.id));
         }
         free[task.model] += 1;
-        tasks.swap_remove(at);
+        tasks.remove(at);
+    } else if bound.is_some() {
+        // It is due later now.
+        let task = tasks.remove(at);
+        let later = tasks.partition_point(|t| t.due() < task.due());
+        tasks.insert(later, task).expect("as much room as before");
     }
     Ok(())
 }

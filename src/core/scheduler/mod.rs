@@ -11,6 +11,7 @@
 mod admission;
 mod forecast;
 mod share;
+mod stint;
 mod turn;
 
 use super::cost::{Costs, Load};
@@ -139,6 +140,7 @@ pub struct Scheduler {
     drain: Option<Time>,
     pressure: Pressure,
     share: share::Share,
+    stint: Option<stint::Stint>,
     steps: u64,
 }
 
@@ -170,6 +172,7 @@ impl Scheduler {
             drain: None,
             pressure: Pressure::default(),
             share: share::Share::default(),
+            stint: None,
             steps: 0,
         }
     }
@@ -202,6 +205,9 @@ impl Scheduler {
 
     /// Takes note of what happened at `now`.
     pub fn handle(&mut self, now: Time, input: Input<'_>) {
+        if !matches!(input, Input::Stepped { .. }) {
+            self.stint = None;
+        }
         match input {
             Input::Submit(ticket) => self.submit(now, ticket),
             Input::Stepped { took, rows } => self.stepped(now, took, rows),
@@ -254,6 +260,7 @@ impl Scheduler {
 
     fn stepped(&mut self, now: Time, took: Duration, rows: &[(RequestId, RowOutcome)]) {
         self.learn(now, took, rows);
+        self.hold_stint(took, rows.iter().all(|(_, o)| *o == RowOutcome::Grew(1)));
         for &(id, outcome) in rows {
             let Some(session) = self.sessions.iter_mut().find(|s| s.ticket.id == id) else {
                 continue;
@@ -297,6 +304,7 @@ impl Scheduler {
     fn finish(&mut self, id: RequestId, reason: StopReason) {
         if let Some(at) = self.sessions.iter().position(|s| s.ticket.id == id) {
             let session = self.sessions.swap_remove(at);
+            self.stint = None;
             self.outputs.push_back(Output::Finished { id, reason, slot: session.slot });
         }
     }

@@ -9,7 +9,7 @@ use crate::core::session::Session;
 use std::time::Duration;
 
 /// The rows of a step, by index of their sessions, the leader first.
-type Rows = heapless::Vec<usize, MAX_ROWS>;
+pub(super) type Rows = heapless::Vec<usize, MAX_ROWS>;
 
 /// The slot that a session runs in.
 #[derive(Debug, Clone, Copy)]
@@ -24,13 +24,9 @@ pub(super) enum Seat {
 
 impl Scheduler {
     pub(super) fn plan_step(&mut self, now: Time) -> Option<Step> {
-        let promised = self.promised(now);
-        let rows = match self.pick_in_turn(now, &promised) {
-            Some((leader, seat)) => {
-                self.seat(leader, seat);
-                self.companions(leader)
-            }
-            None => self.pick_by_promise(now, &promised)?,
+        let rows = match self.go_on() {
+            Some(rows) => rows,
+            None => self.decide(now)?,
         };
         self.steps += 1;
         let mut step = Step::new();
@@ -41,6 +37,19 @@ impl Scheduler {
             step.push(row).expect("as many as rows");
         }
         Some(step)
+    }
+
+    fn decide(&mut self, now: Time) -> Option<Rows> {
+        let promised = self.promised(now);
+        let rows = match self.pick_in_turn(now, &promised) {
+            Some((leader, seat)) => {
+                self.seat(leader, seat);
+                self.companions(leader)
+            }
+            None => self.pick_by_promise(now, &promised)?,
+        };
+        self.begin_stint(&rows);
+        Some(rows)
     }
 
     /// The first of the order of service whose step leaves every promise as it is.
@@ -61,9 +70,10 @@ impl Scheduler {
             return None;
         }
         let rows = self.companions(index);
-        let later = now.after(self.step_time(&rows) * self.margin() / 100);
-        let tokens: heapless::Vec<(RequestId, u32), MAX_ROWS> =
-            rows.iter().map(|&i| (self.sessions[i].ticket.id, self.count(i, rows.len()))).collect();
+        let (steps, took) = self.stint_of(&rows);
+        let later = now.after(took * self.margin() / 100);
+        let fed = |&i: &usize| (self.sessions[i].ticket.id, steps * self.count(i, rows.len()));
+        let tokens: heapless::Vec<(RequestId, u32), MAX_ROWS> = rows.iter().map(fed).collect();
         let keeps = |seat: &Seat| {
             let mut tasks = Tasks::new();
             copy(&mut tasks, promised);
@@ -90,7 +100,7 @@ impl Scheduler {
     }
 
     /// What a step of these sessions is thought to take.
-    fn step_time(&self, rows: &Rows) -> Duration {
+    pub(super) fn step_time(&self, rows: &Rows) -> Duration {
         let model = self.model(self.sessions[rows[0]].ticket.model);
         let fed = rows.iter().map(|&i| (self.sessions[i].fed, self.count(i, rows.len())));
         model.costs.step(load(fed))
