@@ -60,9 +60,10 @@ impl Subject {
         let model = machine.model();
         match self.rules {
             Some(rules) => Box::new(Baseline::new(rules, model)),
-            None => {
-                Box::new(Scheduler::new(vec![model], Limits { queue: QUEUE, max_step: MAX_STEP }))
-            }
+            None => Box::new(Scheduler::new(
+                vec![model],
+                Limits { queue: QUEUE, max_step: MAX_STEP, delivery: Duration::ZERO },
+            )),
         }
     }
 

@@ -18,6 +18,9 @@ use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+/// What a reply takes to its client, or a request from it, on a machine that has all hands full.
+const DELIVERY: Duration = Duration::from_millis(2);
+
 /// The running threads.
 #[derive(Debug)]
 pub struct Runtime {
@@ -57,7 +60,11 @@ impl Runtime {
         let slot_bytes = footprint.kv_bytes / u64::from(caps.slots);
         let scheduler = Scheduler::new(
             vec![ModelPlan { caps: caps.clone(), costs, slot_bytes }],
-            scheduler::Limits { queue: limits.queue, max_step: limits.max_step },
+            scheduler::Limits {
+                queue: limits.queue,
+                max_step: limits.max_step,
+                delivery: DELIVERY,
+            },
         );
         let shared = Shared::new(seats, facts);
         let (to_admission, work) = sync_channel(seats + URGENT_SEATS);

@@ -28,7 +28,10 @@ fn shape() -> Shape {
 }
 
 fn machine_of(models: Vec<ModelPlan>, queue: usize) -> Machine {
-    let scheduler = Scheduler::new(models.clone(), Limits { queue, max_step: MAX_STEP });
+    let scheduler = Scheduler::new(
+        models.clone(),
+        Limits { queue, max_step: MAX_STEP, delivery: Duration::ZERO },
+    );
     World::new(scheduler, models)
 }
 

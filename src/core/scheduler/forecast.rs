@@ -100,7 +100,7 @@ pub(super) struct Promises {
 
 impl Promises {
     pub(super) const fn new() -> Self {
-        let pace = Pace { now: Time(0), percent: EXACT };
+        let pace = Pace { now: Time(0), percent: EXACT, between: EXACT, delivery: Duration::ZERO };
         Self { tasks: Tasks::new(), frail: heapless::Vec::new(), pace }
     }
 
@@ -114,7 +114,7 @@ impl Promises {
 
     /// What time it will be after work of this price.
     pub(super) fn clock(&self, worked: Duration) -> Time {
-        self.pace.now.after(worked * self.pace.percent / 100)
+        self.pace.clock(worked, self.pace.percent)
     }
 }
 
@@ -135,12 +135,18 @@ pub(super) const EXACT: u32 = 100;
 struct Pace {
     now: Time,
     percent: u32,
+    /// How long work takes with what goes on between its steps, in per cent.
+    between: u32,
+    /// What an answer may take to whoever waits for it.
+    delivery: Duration,
 }
 
 impl Pace {
-    /// What time it is for `task` after work of this price.
-    fn clock(self, worked: Duration, task: &Task) -> Time {
-        self.now.after(worked * task.percent.unwrap_or(self.percent) / 100)
+    /// What time it is after work of this price, for whom steps take `percent` per cent of theirs.
+    /// Where that is a reserve, the way to the client is part of it.
+    fn clock(self, worked: Duration, percent: u32) -> Time {
+        let delivery = if percent > EXACT { self.delivery } else { Duration::ZERO };
+        self.now.after(worked * percent / 100 * self.between / 100 + delivery)
     }
 }
 
@@ -173,7 +179,7 @@ impl Scheduler {
     /// What is promised at `now`, and who of these has used up part of the reserve that steps of
     /// `percent` per cent of their price leave.
     pub(super) fn promises(&self, now: Time, percent: u32, promises: &mut Promises) {
-        promises.pace = Pace { now, percent };
+        promises.pace = self.pace(now, percent);
         promises.frail.clear();
         copy(&mut promises.tasks, &self.promised(now));
         let mut reserved = Tasks::new();
@@ -241,11 +247,15 @@ impl Scheduler {
     /// # Errors
     /// Who is late first if sessions run one by one.
     pub(super) fn forecast(&self, now: Time, tasks: &Tasks, percent: u32) -> Result<First, Broken> {
-        let pace = Pace { now, percent };
+        let pace = self.pace(now, percent);
         self.free(pace, tasks).or_else(|broken| match tasks.iter().any(|task| task.last) {
             true => self.behind(pace, tasks).or(Err(broken)),
             false => Err(broken),
         })
+    }
+
+    fn pace(&self, now: Time, percent: u32) -> Pace {
+        Pace { now, percent, between: self.between.percent(), delivery: self.limits.delivery }
     }
 
     /// A plan in which those who were let in behind all others wait for these.
@@ -292,7 +302,12 @@ impl Scheduler {
             worked += took;
             step.sort_unstable_by(|a, b| b.cmp(a));
             for at in step {
-                settle(&mut tasks, at, |task| pace.clock(worked, task), &mut free)?;
+                settle(
+                    &mut tasks,
+                    at,
+                    |task| pace.clock(worked, task.percent.unwrap_or(pace.percent)),
+                    &mut free,
+                )?;
             }
         }
         Ok(first)

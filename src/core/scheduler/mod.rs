@@ -9,6 +9,7 @@
 //! promise, and any of lower priority to an urgent one if no promise is broken: it is computed anew.
 
 mod admission;
+mod between;
 mod forecast;
 mod share;
 mod stint;
@@ -51,6 +52,8 @@ pub struct Limits {
     pub queue: usize,
     /// No step is planned to take longer.
     pub max_step: Duration,
+    /// What an answer may take from here to whoever waits for it: it is promised that much earlier.
+    pub delivery: Duration,
 }
 
 /// What happened.
@@ -141,6 +144,7 @@ pub struct Scheduler {
     pressure: Pressure,
     share: share::Share,
     stint: Option<stint::Stint>,
+    between: between::Between,
     steps: u64,
 }
 
@@ -173,6 +177,7 @@ impl Scheduler {
             pressure: Pressure::default(),
             share: share::Share::default(),
             stint: None,
+            between: between::Between::default(),
             steps: 0,
         }
     }
@@ -226,7 +231,10 @@ impl Scheduler {
         }
         match self.plan_step(now) {
             Some(step) => Output::Step(step),
-            None => Output::Idle(self.next_expiry().into_iter().chain(self.rest_ends(now)).min()),
+            None => {
+                self.between.idle();
+                Output::Idle(self.next_expiry().into_iter().chain(self.rest_ends(now)).min())
+            }
         }
     }
 
@@ -298,6 +306,7 @@ impl Scheduler {
         if !rows.iter().any(|(_, outcome)| *outcome == RowOutcome::Again) {
             self.models[usize::from(first.model.0)].costs.observe(load, took);
         }
+        self.between.stepped(now, took);
         self.book(now, first.priority, took);
     }
 

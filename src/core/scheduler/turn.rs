@@ -71,7 +71,7 @@ impl Scheduler {
         }
         let rows = self.companions(index);
         let (steps, took) = self.stint_of(&rows);
-        let later = now.after(took * self.margin() / 100);
+        let later = now.after(took * self.margin() / 100 * self.between.percent() / 100);
         let fed = |&i: &usize| (self.sessions[i].ticket.id, steps * self.count(i, rows.len()));
         let tokens: heapless::Vec<(RequestId, u32), MAX_ROWS> = rows.iter().map(fed).collect();
         let keeps = |seat: &Seat| {
