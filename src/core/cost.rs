@@ -128,7 +128,7 @@ impl Costs {
 
     /// The cost of a step.
     pub fn step(&self, load: Load) -> Duration {
-        self.from_us(self.step_us(load))
+        self.stretched(self.step_us(load))
     }
 
     /// The cost of `steps` steps of `rows` sessions with one token each; `positions` is what they
@@ -137,7 +137,7 @@ impl Costs {
         let n = f64::from(steps);
         // The sum of n terms that grow by `rows` each.
         let attended = n * positions as f64 + f64::from(rows) * n * (n - 1.0) / 2.0;
-        self.from_us(n * self.shape.decode(rows, 0.0) + attended * self.shape.attend_us)
+        self.stretched(n * self.shape.decode(rows, 0.0) + attended * self.shape.attend_us)
     }
 
     /// The cost of feeding `tokens` tokens from `pos` on in chunks within `bound`.
@@ -148,7 +148,7 @@ impl Costs {
             return self.decode_run(1, pos.into(), tokens);
         }
         let further = f64::from(tokens.div_ceil(chunk).saturating_sub(1));
-        self.from_us(self.shape.chunk(pos, tokens) + further * self.shape.chunk_us)
+        self.stretched(self.shape.chunk(pos, tokens) + further * self.shape.chunk_us)
     }
 
     /// The largest chunk from `pos` on whose step stays within `bound`, in `8..=most`.
@@ -220,7 +220,7 @@ impl Costs {
         }
     }
 
-    fn from_us(&self, us: f64) -> Duration {
+    fn stretched(&self, us: f64) -> Duration {
         Duration::from_secs_f64((us * self.slowdown / 1e6).clamp(0.0, 1e9))
     }
 }

@@ -1,6 +1,8 @@
 //! What goes on between steps: requests are looked at, steps decided on, answers sent on their way.
 //!
-//! Prices are those of steps; the more of a second goes elsewhere, the fewer steps it has.
+//! Prices are those of steps; the more of a second goes elsewhere, the fewer steps it has. And now
+//! and then the system has something else to do in the middle of a step: a reserve in proportion to
+//! the price covers that for long answers, but not for those of a few tokens.
 
 use crate::core::request::Time;
 use std::time::Duration;
@@ -9,20 +11,30 @@ use std::time::Duration;
 const MEMORY: Duration = Duration::from_millis(500);
 /// The most of the time that is believed to go elsewhere.
 const MOST: f64 = 0.75;
+/// A stall is forgotten by about two thirds in this time,
+const STALL_MEMORY: Duration = Duration::from_secs(2);
+/// and longer ones than this are no rule.
+const LONGEST_STALL: Duration = Duration::from_millis(10);
 
-/// The share of busy time that is not spent in steps.
+/// The share of busy time that is not spent in steps, and how late single steps have been.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Between {
     /// When the last step ended, unless there was nothing to do since.
     last: Option<Time>,
     share: f64,
+    stall: Duration,
 }
 
 impl Between {
-    /// A step ended at `now`, after it `took` so long.
-    pub(super) fn stepped(&mut self, now: Time, took: Duration) {
-        if let Some(last) = self.last.replace(now) {
-            let all = now.since(last).max(took).as_secs_f64();
+    /// A step ended at `now`, that `took` so long, and was thought to take so long.
+    pub(super) fn stepped(&mut self, now: Time, took: Duration, predicted: Duration) {
+        let last = self.last.replace(now);
+        let all = last.map_or(took, |last| now.since(last).max(took));
+        let kept = (-all.as_secs_f64() / STALL_MEMORY.as_secs_f64()).exp();
+        let late = all.saturating_sub(predicted).min(LONGEST_STALL);
+        self.stall = self.stall.mul_f64(kept).max(late);
+        if last.is_some() {
+            let all = all.as_secs_f64();
             let weight = 1.0 - (-all / MEMORY.as_secs_f64()).exp();
             let share = if all > 0.0 { 1.0 - took.as_secs_f64() / all } else { 0.0 };
             self.share += weight * (share - self.share);
@@ -32,6 +44,11 @@ impl Between {
     /// There is nothing to do.
     pub(super) const fn idle(&mut self) {
         self.last = None;
+    }
+
+    /// By how much a step may be late, as it was of late.
+    pub(super) const fn stall(&self) -> Duration {
+        self.stall
     }
 
     /// How long work takes with what goes on between its steps, as a percentage of its price.
@@ -48,20 +65,38 @@ mod tests {
     fn the_share_follows_what_is_seen_and_idling_is_no_work() {
         let (mut between, mut now) = (Between::default(), Time(0));
         let ms = Duration::from_millis;
-        between.stepped(now, ms(1));
+        between.stepped(now, ms(1), ms(1));
         for _ in 0..2_000 {
             now = now.after(ms(2));
-            between.stepped(now, ms(1));
+            between.stepped(now, ms(1), ms(1));
         }
         assert!((198..=200).contains(&between.percent()), "{}", between.percent());
         between.idle();
         now = now.after(ms(60_000));
-        between.stepped(now, ms(1));
+        between.stepped(now, ms(1), ms(1));
         assert!(between.percent() >= 198);
         for _ in 0..5_000 {
             now = now.after(ms(1));
-            between.stepped(now, ms(1));
+            between.stepped(now, ms(1), ms(1));
         }
         assert_eq!(between.percent(), 100);
+    }
+
+    #[test]
+    fn a_stall_is_remembered_for_some_seconds() {
+        let (mut between, mut now) = (Between::default(), Time(0));
+        let ms = Duration::from_millis;
+        let mut step = |between: &mut Between, took: u64| {
+            now = now.after(ms(took));
+            between.stepped(now, ms(took), ms(1));
+        };
+        step(&mut between, 7);
+        assert_eq!(between.stall(), ms(6));
+        for _ in 0..1_000 {
+            step(&mut between, 1);
+        }
+        assert!(between.stall() > ms(3) && between.stall() < ms(4), "{:?}", between.stall());
+        step(&mut between, 500);
+        assert_eq!(between.stall(), ms(10), "one long stall is no rule");
     }
 }

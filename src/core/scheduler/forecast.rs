@@ -137,7 +137,7 @@ struct Pace {
     percent: u32,
     /// How long work takes with what goes on between its steps, in per cent.
     between: u32,
-    /// What an answer may take to whoever waits for it.
+    /// What an answer may take to whoever waits for it, and what a step may be late.
     delivery: Duration,
 }
 
@@ -255,7 +255,8 @@ impl Scheduler {
     }
 
     fn pace(&self, now: Time, percent: u32) -> Pace {
-        Pace { now, percent, between: self.between.percent(), delivery: self.limits.delivery }
+        let delivery = self.limits.delivery + self.between.stall();
+        Pace { now, percent, between: self.between.percent(), delivery }
     }
 
     /// A plan in which those who were let in behind all others wait for these.

@@ -303,10 +303,11 @@ impl Scheduler {
         let Some(first) = rows.first().and_then(|(id, _)| session(id)).map(|s| s.ticket) else {
             return;
         };
+        let costs = &mut self.models[usize::from(first.model.0)].costs;
+        self.between.stepped(now, took, costs.step(load));
         if !rows.iter().any(|(_, outcome)| *outcome == RowOutcome::Again) {
-            self.models[usize::from(first.model.0)].costs.observe(load, took);
+            costs.observe(load, took);
         }
-        self.between.stepped(now, took);
         self.book(now, first.priority, took);
     }
 
