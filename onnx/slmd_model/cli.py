@@ -130,7 +130,7 @@ def add_calibration(p) -> None:
         type=Path,
         metavar="FILE",
         help='prompts that the model goes on with to find the scales of int8: JSON lines ({"text", "task"}) or texts '
-        "with empty lines between (default: the golden prompts)",
+        "with empty lines between (default: the golden prompts and some general texts)",
     )
 
 

@@ -36,7 +36,7 @@ class Request:
     tasks: dict[str, Task] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     kv: str | None = None  # "int8": codes in the KV cache
-    calibration: tuple[Question, ...] = ()  # for that; none: the questions
+    calibration: tuple[Question, ...] = ()  # for that; none: the questions and some general texts
 
 
 def export(hf: Path, out: Path, request: Request) -> list[str]:
@@ -49,7 +49,7 @@ def export(hf: Path, out: Path, request: Request) -> list[str]:
         folder.mkdir()
         model = write_graph(hf, folder, request)
         if request.kv:
-            quantise_kv(hf, model, request.calibration or request.questions, request.tasks)
+            quantise_kv(hf, model, request.calibration or default_calibration(request.questions), request.tasks)
         write_tokenizer(hf, folder)
         for path in request.files:
             shutil.copy(path, folder / path.name)
@@ -90,10 +90,14 @@ def quantise_kv(hf: Path, model: Path, asked: tuple[Question, ...], tasks: dict[
     kv_cache.quantise(model, [golden.encode(tokenizer, q, systems.get(q.task or "")) for q in questions(hf, asked)])
 
 
+def default_calibration(asked: tuple[Question, ...]) -> tuple[Question, ...]:
+    return (*asked, *kv_cache.general_texts())
+
+
 def quantise_bundle(source: Path, out: Path, calibration: tuple[Question, ...]) -> list[str]:
     """The bundle `source` with an int8 cache as the bundle `out`; the golden answers are the same and must hold."""
     old = bundle.read(source)
-    asked = calibration or tuple(Question(g.prompt, g.task) for g in old.golden)
+    asked = calibration or default_calibration(tuple(Question(g.prompt, g.task) for g in old.golden))
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".slmd-export-") as work:
         folder = Path(work, "bundle")

@@ -100,6 +100,13 @@ def rewrite(proto, nodes: list, scales: list[Scales]) -> None:
         node.attribute.append(helper.make_attribute("kv_cache_bit_width", 8))
 
 
+def general_texts() -> list[Question]:
+    """Encyclopaedic passages, for a model whose own answers are too much alike: half of those of the builder's tool."""
+    from onnxruntime_genai.models.quantization.kv_cache_calibration import CORPUS
+
+    return [Question(text) for text in CORPUS[::2]]
+
+
 def read_calibration(path: Path, task: str | None = None) -> list[Question]:
     """Prompts of a file: JSON lines with "text" and perhaps "task", else texts with empty lines between."""
     if not path.is_file():
