@@ -1,5 +1,5 @@
 //! What smaller keys and values cost: teacher-forced and greedy against 32-bit floats, on models
-//! that were trained.
+//! that were trained. Tract quantises as it writes; ONNX Runtime by the scales of the graph.
 #![cfg(feature = "tract")]
 
 mod common;
@@ -46,6 +46,10 @@ impl Loss {
     fn same(&self) -> f64 {
         self.same_top as f64 / self.positions as f64
     }
+
+    fn check(&self, what: &str) {
+        assert!(self.same() > 0.98 && self.mean_kl < 5e-3, "{what}: {self:?}");
+    }
 }
 
 /// `KL(p || q)` of the softmax of two rows of logits, in nats.
@@ -71,9 +75,17 @@ fn greedy(engine: &mut dyn Engine, prompt: &[u32], ends: &[u32], most: usize) ->
     tokens
 }
 
-/// The default model's prompts with their golden answers, as tokens, and then sentences of its
-/// task, as prompts only.
-fn default_texts(bundle: &Bundle) -> (Vec<Vec<u32>>, Vec<Vec<u32>>, Vec<u32>) {
+/// What the default model is asked.
+struct Asked {
+    /// Prompts with their golden answers.
+    goldens: Vec<Vec<u32>>,
+    /// Sentences of its task, as prompts only.
+    sentences: Vec<Vec<u32>>,
+    /// What ends an answer.
+    ends: Vec<u32>,
+}
+
+fn default_texts(bundle: &Bundle) -> Asked {
     let model = Model::new(bundle, &bundle.tasks).expect("the model's parts work");
     let prompt = |task: Option<&str>, text: &str| -> Vec<u32> {
         let mut conversation = Conversation::new(model.tokenizer.names());
@@ -96,27 +108,42 @@ fn default_texts(bundle: &Bundle) -> (Vec<Vec<u32>>, Vec<Vec<u32>>, Vec<u32>) {
         let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
         prompt(bundle.default_task.as_deref(), line["text"].as_str().expect("a text"))
     });
-    (goldens.collect(), sentences.collect(), model.eos.to_vec())
+    Asked { goldens: goldens.collect(), sentences: sentences.collect(), ends: model.eos.to_vec() }
+}
+
+/// The default model's answers, in `exact` and in `other`.
+fn compare_answers(what: &str, exact: &mut dyn Engine, other: &mut dyn Engine, asked: &Asked) {
+    let mut loss = Loss::default();
+    asked.goldens.iter().for_each(|tokens| loss.add(exact, other, tokens));
+    let mut same = |prompt: &Vec<u32>| {
+        let answer = greedy(exact, prompt, &asked.ends, 32);
+        greedy(other, prompt, &asked.ends, 32) == answer
+    };
+    let (equal, all) =
+        (asked.sentences.iter().filter(|prompt| same(prompt)).count(), asked.sentences.len());
+    println!("default, {what}: {loss:?}, {equal} of {all} answers");
+    loss.check(what);
+    assert!(equal * 100 >= all * 95, "{what}: {equal} of {all}");
+}
+
+/// A story of 400 tokens, in `exact` and in `other`.
+fn compare_stories(what: &str, exact: &mut dyn Engine, other: &mut dyn Engine) {
+    let story = greedy(exact, &[1], &[], 400);
+    let mut loss = Loss::default();
+    loss.add(exact, other, &story);
+    let told = greedy(other, &[1], &[], 400);
+    let same = told.iter().zip(&story).take_while(|(a, b)| a == b).count();
+    println!("stories, {what}: {loss:?}, the same for {same} tokens");
+    loss.check(what);
 }
 
 #[test]
 fn the_default_model_answers_the_same() {
     let bundle = Bundle::default_model().expect("a good bundle");
-    let (goldens, sentences, ends) = default_texts(&bundle);
+    let asked = default_texts(&bundle);
     let mut exact = load(&bundle.graph, KvType::F32);
-    let answers: Vec<_> =
-        sentences.iter().map(|prompt| greedy(&mut exact, prompt, &ends, 32)).collect();
     for kv in [KvType::F16, KvType::Int8] {
-        let mut other = load(&bundle.graph, kv);
-        let mut loss = Loss::default();
-        goldens.iter().for_each(|tokens| loss.add(&mut exact, &mut other, tokens));
-        let answered = sentences.iter().zip(&answers);
-        let equal = answered
-            .filter(|(prompt, answer)| greedy(&mut other, prompt, &ends, 32) == **answer)
-            .count();
-        println!("default {}: {loss:?}, {equal} of {} answers", kv.name(), answers.len());
-        assert!(loss.same() > 0.98 && loss.mean_kl < 5e-3, "{kv:?}: {loss:?}");
-        assert!(equal * 100 >= answers.len() * 95, "{kv:?}: {equal} of {}", answers.len());
+        compare_answers(kv.name(), &mut exact, &mut load(&bundle.graph, kv), &asked);
     }
 }
 
@@ -124,15 +151,80 @@ fn the_default_model_answers_the_same() {
 fn stories_stay_the_same_stories() {
     let Some(graph) = common::graph("stories260k-fp32") else { return };
     let mut exact = load(&graph, KvType::F32);
-    let story = greedy(&mut exact, &[1], &[], 400);
     for kv in [KvType::F16, KvType::Int8] {
-        let mut other = load(&graph, kv);
-        let mut loss = Loss::default();
-        loss.add(&mut exact, &mut other, &story);
-        let told = greedy(&mut other, &[1], &[], 400);
-        let same = told.iter().zip(&story).take_while(|(a, b)| a == b).count();
-        println!("stories {}: {loss:?}, the same for {same} tokens", kv.name());
-        assert!(loss.same() > 0.98 && loss.mean_kl < 5e-3, "{kv:?}: {loss:?}");
+        compare_stories(kv.name(), &mut exact, &mut load(&graph, kv));
+    }
+}
+
+#[test]
+fn how_the_graph_keeps_its_cache_does_not_matter_to_tract() {
+    let (Some(floats), Some(codes)) = (common::graph("tiny-int4"), common::graph("tiny-int4-kv8"))
+    else {
+        return;
+    };
+    let tokens: Vec<u32> = (0..60).map(|i| (i * 7919 + 13) % 297 + 3).collect();
+    let short = |kv| EngineOptions { context_tokens: 128, ..options(kv) };
+    for kv in [KvType::Auto, KvType::F32, KvType::Int8] {
+        let logits = |graph| {
+            let mut engine = TractEngine::load(graph, &short(kv)).expect("the model loads");
+            feed(&mut engine, 0, 0, &tokens)
+        };
+        assert_eq!(logits(&floats), logits(&codes), "{kv:?}");
+    }
+}
+
+#[cfg(feature = "ort")]
+mod onnx_runtime {
+    use super::*;
+    use slmd::engine::ort::OrtEngine;
+
+    fn load(graph: &ModelGraph, kv: KvType) -> Result<OrtEngine, LoadError> {
+        OrtEngine::load(graph, &options(kv))
+    }
+
+    /// A model of floats and the same with codes.
+    fn pair(floats: &str, codes: &str) -> Option<[OrtEngine; 2]> {
+        let graphs = [common::graph(floats)?, common::graph(codes)?];
+        Some(graphs.map(|graph| load(&graph, KvType::Auto).expect("the model loads")))
+    }
+
+    #[test]
+    fn the_default_model_answers_the_same_with_codes() {
+        let bundle = Bundle::default_model().expect("a good bundle");
+        let Some(codes) = common::graph("default-kv8") else { return };
+        let mut exact = load(&bundle.graph, KvType::Auto).expect("the model loads");
+        let mut other = load(&codes, KvType::Int8).expect("the model loads");
+        let asked = default_texts(&bundle);
+        compare_answers("codes in ONNX Runtime", &mut exact, &mut other, &asked);
+    }
+
+    #[test]
+    fn stories_stay_the_same_stories_with_codes() {
+        let Some([mut exact, mut other]) = pair("stories260k-fp32", "stories260k-fp32-kv8") else {
+            return;
+        };
+        compare_stories("codes in ONNX Runtime", &mut exact, &mut other);
+    }
+
+    #[test]
+    fn codes_take_a_quarter_of_the_memory() {
+        let Some([floats, codes]) = pair("tiny-int4", "tiny-int4-kv8") else { return };
+        assert_eq!(codes.footprint().kv_bytes, floats.footprint().kv_bytes / 4);
+    }
+
+    #[test]
+    fn a_type_that_the_graph_does_not_have_is_refused_with_the_way_out() {
+        let (Some(floats), Some(codes)) =
+            (common::graph("tiny-int4"), common::graph("tiny-int4-kv8"))
+        else {
+            return;
+        };
+        let refusal = |graph, kv| load(graph, kv).err().expect("a refusal").to_string();
+        assert!(refusal(&floats, KvType::F16).contains("engine = \"tract\""));
+        let text = refusal(&floats, KvType::Int8);
+        assert!(text.contains("its caches are f32") && text.contains("quantise-kv"), "{text}");
+        assert!(refusal(&codes, KvType::F32).contains("its caches are int8"));
+        assert!(load(&codes, KvType::Int8).is_ok());
     }
 }
 
@@ -169,11 +261,4 @@ fn a_type_that_the_graph_cannot_have_is_refused_with_the_way_out() {
     let error = TractEngine::load(&appends, &options(KvType::Int8)).err().expect("a refusal");
     assert!(matches!(&error, LoadError::Unsupported { .. }), "{error}");
     assert!(error.to_string().contains("leave it at \"auto\""), "{error}");
-    #[cfg(feature = "ort")]
-    {
-        let Some(graph) = common::graph("tiny-int4") else { return };
-        let load = |kv| slmd::engine::ort::OrtEngine::load(&graph, &options(kv)).err();
-        let error = load(KvType::F16).expect("a refusal").to_string();
-        assert!(error.contains("engine = \"tract\""), "{error}");
-    }
 }

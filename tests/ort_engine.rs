@@ -21,8 +21,8 @@ fn prompt(len: u32) -> Vec<u32> {
     (0..len).map(|i| (i * 7919 + 13) % 297 + 3).collect()
 }
 
-/// Models that write keys and values in place, and models that append them.
-const MODELS: [&str; 4] = ["tiny-fp32", "tiny-int4", "tiny-int8", "tiny-tjs"];
+/// Models that write keys and values in place, as floats or codes, and models that append them.
+const MODELS: [&str; 5] = ["tiny-fp32", "tiny-int4", "tiny-int8", "tiny-tjs", "tiny-int4-kv8"];
 
 #[test]
 fn chunks_give_what_one_go_gives() {
@@ -80,7 +80,7 @@ fn slots_do_not_disturb_each_other_and_rows_share_a_step() {
 
 #[test]
 fn rows_at_any_slots_give_what_single_rows_give() {
-    for model in ["tiny-int4", "tiny-int4-asym", "tiny-int8"] {
+    for model in ["tiny-int4", "tiny-int4-asym", "tiny-int8", "tiny-int4-kv8"] {
         let Some(mut engine) = load(model, &common::rows::options()) else { return };
         common::rows::check(&mut engine);
     }

@@ -43,6 +43,7 @@ class Manifest:
     default_task: str | None = None
     tasks: dict[str, Task] = field(default_factory=dict)
     golden: list[Golden] = field(default_factory=list)
+    kv: str | None = None  # how the graph keeps keys and values; None: as floats
 
 
 def sha256(path: Path) -> str:
@@ -59,6 +60,8 @@ def render(manifest: Manifest, files: dict[str, str]) -> str:
     """The manifest as TOML text; `files` maps a name to its SHA-256."""
     lines = [f"format = {FORMAT}"]
     lines += [f"{key} = {_text(getattr(manifest, key))}" for key in ("name", "version", "license")]
+    if manifest.kv:
+        lines.append(f"kv = {_text(manifest.kv)}")
     if manifest.default_task:
         lines.append(f"default-task = {_text(manifest.default_task)}")
     lines += ["", "[files]"] + [f"{_text(name)} = {_text(digest)}" for name, digest in sorted(files.items())]
@@ -93,8 +96,9 @@ def read(folder: Path) -> Manifest:
     }  # fmt: skip
     answers = [Golden(g["prompt"], g["tokens"], g["text"], g.get("task")) for g in content.get("golden", [])]
     return Manifest(
-        content["name"], content["version"], content["license"], content.get("default-task"), tasks, answers
-    )
+        content["name"], content["version"], content["license"], content.get("default-task"), tasks, answers,
+        content.get("kv"),
+    )  # fmt: skip
 
 
 def write(folder: Path, manifest: Manifest) -> None:

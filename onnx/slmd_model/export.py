@@ -1,12 +1,13 @@
 """From a Hugging Face checkpoint to a checked bundle."""
 
+import dataclasses
 import json
 import shutil
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from slmd_model import bundle, genai, golden, standard_graph
+from slmd_model import bundle, genai, golden, kv_cache, standard_graph
 from slmd_model.bundle import Manifest, Task
 from slmd_model.errors import UserError
 from slmd_model.golden import Question
@@ -34,6 +35,8 @@ class Request:
     default_task: str | None = None
     tasks: dict[str, Task] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
+    kv: str | None = None  # "int8": codes in the KV cache
+    calibration: tuple[Question, ...] = ()  # for that; none: the questions and some general texts
 
 
 def export(hf: Path, out: Path, request: Request) -> list[str]:
@@ -45,13 +48,15 @@ def export(hf: Path, out: Path, request: Request) -> list[str]:
         folder = Path(work, "bundle")
         folder.mkdir()
         model = write_graph(hf, folder, request)
+        if request.kv:
+            quantise_kv(hf, model, request.calibration or default_calibration(request.questions), request.tasks)
         write_tokenizer(hf, folder)
         for path in request.files:
             shutil.copy(path, folder / path.name)
         answers = record(hf, request)
         notes = check(hf, model, answers, request)
         manifest = Manifest(
-            request.name, request.version, request.license, request.default_task, request.tasks, answers
+            request.name, request.version, request.license, request.default_task, request.tasks, answers, request.kv
         )
         bundle.write(folder, manifest)
         replace(folder, out)
@@ -78,6 +83,33 @@ def write_graph(hf: Path, folder: Path, request: Request) -> Path:
     return folder / "model.onnx"
 
 
+def quantise_kv(hf: Path, model: Path, asked: tuple[Question, ...], tasks: dict[str, Task]) -> None:
+    """Codes in the cache of `model`, by what it goes on with from `asked`; `hf` has the tokenizer."""
+    tokenizer = golden.load_tokenizer(hf)
+    systems = {name: task.system for name, task in tasks.items()}
+    kv_cache.quantise(model, [golden.encode(tokenizer, q, systems.get(q.task or "")) for q in questions(hf, asked)])
+
+
+def default_calibration(asked: tuple[Question, ...]) -> tuple[Question, ...]:
+    return (*asked, *kv_cache.general_texts())
+
+
+def quantise_bundle(source: Path, out: Path, calibration: tuple[Question, ...]) -> list[str]:
+    """The bundle `source` with an int8 cache as the bundle `out`; the golden answers are the same and must hold."""
+    old = bundle.read(source)
+    asked = calibration or default_calibration(tuple(Question(g.prompt, g.task) for g in old.golden))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".slmd-export-") as work:
+        folder = Path(work, "bundle")
+        shutil.copytree(source, folder)
+        model = folder / "model.onnx"
+        quantise_kv(folder, model, asked, old.tasks)
+        notes = check(folder, model, old.golden, Request(old.name, tasks=old.tasks))
+        bundle.write(folder, dataclasses.replace(old, kv="int8"))
+        replace(folder, out)
+    return notes
+
+
 def write_tokenizer(hf: Path, folder: Path) -> None:
     """Our tokenizer files in place of those the builder saved again, and a special_tokens_map.json."""
     for name in TOKENIZER_FILES:
@@ -93,9 +125,13 @@ def write_tokenizer(hf: Path, folder: Path) -> None:
 
 def record(hf: Path, request: Request) -> list[bundle.Golden]:
     margin = golden.MARGIN[request.options.precision] if request.margin is None else request.margin
+    margin = max(margin, golden.KV_MARGIN) if request.kv else margin
     systems = {name: task.system for name, task in request.tasks.items()}
-    questions = [q for q in request.questions if q.prompt or accepts_empty(hf)]
-    return golden.record(hf, questions, systems, request.steps, margin)
+    return golden.record(hf, questions(hf, request.questions), systems, request.steps, margin)
+
+
+def questions(hf: Path, asked: tuple[Question, ...]) -> list[Question]:
+    return [q for q in asked if q.prompt or accepts_empty(hf)]
 
 
 def accepts_empty(hf: Path) -> bool:

@@ -11,6 +11,7 @@ from slmd_model.bundle import Golden
 # Smallest gap between the two best fp32 logits for which a step counts as decided, by
 # precision: quantisation noise on a tied head moves logits by about this much.
 MARGIN = {"fp32": 1e-3, "int8": 0.3, "int4": 1.0}
+KV_MARGIN = 0.5  # at least this for an int8 KV cache, whatever the weights are
 REFERENCE_FORMAT = "slmd-reference-logits-1"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-NUMPY_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+NUMPY_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int8)": np.int8}
 
 
 def head_dim(model: Path) -> int:

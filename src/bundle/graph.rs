@@ -1,5 +1,6 @@
 //! The decoder graph as engines see it: ports found by name, shapes and types read from the file.
 
+use crate::core::plan::KvType;
 use std::path::PathBuf;
 
 /// Where the ONNX file is.
@@ -18,6 +19,8 @@ pub enum PortType {
     F32,
     /// 16-bit float.
     F16,
+    /// 8-bit integer.
+    I8,
     /// 32-bit integer.
     I32,
     /// 64-bit integer.
@@ -30,6 +33,7 @@ impl PortType {
         match self {
             Self::F32 | Self::I32 => 4,
             Self::F16 => 2,
+            Self::I8 => 1,
             Self::I64 => 8,
         }
     }
@@ -102,6 +106,15 @@ impl ModelGraph {
     /// Bytes of the cache for one position: keys and values of every layer.
     pub const fn kv_bytes_per_token(&self) -> usize {
         2 * self.layers.len() * self.kv_heads * self.head_dim * self.kv_type.size()
+    }
+
+    /// The type of the cache; [`KvType::Int8`] has its scales among the weights.
+    pub const fn kv(&self) -> KvType {
+        match self.kv_type {
+            PortType::F16 => KvType::F16,
+            PortType::I8 => KvType::Int8,
+            _ => KvType::F32,
+        }
     }
 
     /// The name of the graph's file, for messages.

@@ -3,6 +3,7 @@
 use super::error::{BundleError, line_column};
 use super::files::{CONFIG_LIMIT, Files, is_inside};
 use super::task::{Task, TaskSpec};
+use crate::core::plan::KvType;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -23,6 +24,8 @@ pub struct Manifest {
     pub version: String,
     /// SPDX expression.
     pub license: Option<String>,
+    /// How the graph keeps keys and values, where the maker chose it: `f32`, `f16` or `int8`.
+    pub kv: Option<String>,
     /// The task of a prompt that names none.
     pub default_task: Option<String>,
     /// SHA-256, lower-case hex, of every other file.
@@ -129,6 +132,20 @@ pub fn verify(files: &Files, manifest: &Manifest) -> Result<(), BundleError> {
     Ok(())
 }
 
+/// Holds what the manifest says of the cache against the graph.
+///
+/// # Errors
+/// [`BundleError::Field`] if they differ.
+pub fn check_kv(files: &Files, manifest: &Manifest, graph: KvType) -> Result<(), BundleError> {
+    match &manifest.kv {
+        Some(kv) if kv != graph.name() => {
+            let expected = format!("{:?}, as in the graph", graph.name());
+            Err(BundleError::field(files.display(MANIFEST), "kv", expected, format!("{kv:?}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Checks that a file which the bundle uses is covered by the manifest.
 ///
 /// # Errors
@@ -195,7 +212,7 @@ mod tests {
     fn what_is_wrong_has_a_place() {
         assert_eq!(
             checked("nmae = 3\n").expect_err("unknown"),
-            "m:4:1: unknown field `nmae`, expected one of `format`, `name`, `version`, `license`, \
+            "m:4:1: unknown field `nmae`, expected one of `format`, `name`, `version`, `license`, `kv`, \
              `default-task`, `files`, `task`, `golden`"
         );
         assert!(checked("default-task = 'x'").expect_err("none").contains("default-task"));
@@ -204,6 +221,16 @@ mod tests {
         let other = parse("m", b"format = 2\nname = 'n'\nversion = '1'").expect("parses");
         assert!(check("m", &other).expect_err("format").to_string().contains("format = 1"));
         assert_eq!(parse("m", b"a\n\xff").expect_err("bytes").to_string(), "m:2:0: not UTF-8");
+    }
+
+    #[test]
+    fn the_type_of_the_cache_is_that_of_the_graph() {
+        let files = Files::Embedded(&[]);
+        let check = |rest: &str, graph| check_kv(&files, &checked(rest).expect("sound"), graph);
+        assert!(check("", KvType::Int8).is_ok());
+        assert!(check("kv = 'int8'\n", KvType::Int8).is_ok());
+        let error = check("kv = 'int8'\n", KvType::F32).expect_err("a float cache").to_string();
+        assert!(error.contains("expected \"f32\", as in the graph, found \"int8\""), "{error}");
     }
 
     #[test]

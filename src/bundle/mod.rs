@@ -11,6 +11,7 @@ mod external;
 pub mod files;
 mod generation;
 mod graph;
+mod kv_ports;
 mod layout;
 mod manifest;
 mod map;

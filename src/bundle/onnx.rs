@@ -24,6 +24,8 @@ pub mod data_type {
     pub const DOUBLE: i32 = 11;
     /// 16-bit brain float.
     pub const BFLOAT16: i32 = 16;
+    /// 8-bit float with a sign, four bits of exponent and three of mantissa.
+    pub const FLOAT8E4M3FN: i32 = 17;
 
     /// For messages.
     pub fn name(code: i32) -> String {
@@ -37,6 +39,7 @@ pub mod data_type {
             FLOAT16 => "float16".into(),
             DOUBLE => "float64".into(),
             BFLOAT16 => "bfloat16".into(),
+            FLOAT8E4M3FN => "float8e4m3fn".into(),
             other => format!("ONNX type {other}"),
         }
     }

@@ -133,6 +133,7 @@ fn open(
     let tasks = match &manifest {
         None => Vec::new(),
         Some(manifest) => {
+            manifest::check_kv(files, manifest, read.graph.kv())?;
             used.keys().try_for_each(|name| manifest::covers(files, manifest, name))?;
             manifest::tasks(files, manifest)?
         }

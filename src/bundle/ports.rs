@@ -3,8 +3,9 @@
 //! What the configuration files say is held against the graph; a contradiction is an error.
 
 use super::error::BundleError;
-use super::graph::{GraphSource, KvPorts, KvUpdate, ModelGraph, Port, PortType};
-use super::onnx::{GraphProto, NodeProto, ValueInfoProto, data_type};
+use super::graph::{GraphSource, KvPorts, ModelGraph, Port, PortType};
+use super::kv_ports;
+use super::onnx::{GraphProto, ValueInfoProto, data_type};
 use std::collections::{BTreeSet, HashSet};
 
 /// The most layers we look for: the largest public models have about 130.
@@ -12,7 +13,10 @@ const MAX_LAYERS: usize = 1024;
 
 const KV_SUPPORTED: &str = "a decoder with one cache input per layer for keys and one for values \
     (past_key_values.N.key, past_key_values.N.value, each [batch, heads, positions, head size], \
-    float32 or float16), as onnxruntime-genai's model builder and optimum export it";
+    float32, float16 or int8), as onnxruntime-genai's model builder and optimum export it";
+
+const CODES_SUPPORTED: &str = "a cache of float32, float16, or int8 with scales of each tensor or channel \
+    among the weights, which GroupQueryAttention reads (slmd-model export --kv int8, quantise-kv)";
 
 /// A figure of a configuration file, to be held against the graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,13 +102,19 @@ pub fn discover(
     let layers = ports.layers(names, expected.layers.as_ref())?;
     ports.refuse_unknown_inputs(names, &layers)?;
     let cache = ports.cache(&layers, expected)?;
+    if cache.dtype == PortType::I8
+        && let Some(name) = kv_ports::without_scales(graph, &layers)
+    {
+        let problem = format!("the int8 cache input {name:?} without scales among the weights");
+        return Err(ports.unsupported(problem, CODES_SUPPORTED));
+    }
     let logits = ports.logits(&names.logits, expected)?;
     Ok(ModelGraph {
         source,
         input_ids: ports.token_port(&names.input_ids)?.ok_or_else(|| ports.no_input_ids(names))?,
         attention_mask: ports.token_port(&names.attention_mask)?,
         position_ids: ports.token_port(&names.position_ids)?,
-        kv_update: kv_update(&graph.node, &layers),
+        kv_update: kv_ports::update(&graph.node, &layers),
         layers,
         kv_type: cache.dtype,
         kv_heads: cache.heads,
@@ -232,6 +242,10 @@ impl Ports<'_> {
         known.extend(layers.iter().flat_map(|l| [l.past_key.as_str(), l.past_value.as_str()]));
         match self.inputs.iter().find(|v| !known.contains(v.name.as_str())) {
             None => Ok(()),
+            Some(v) if v.name.starts_with("past") && v.name.ends_with("_scale") => {
+                let problem = format!("the input {:?}, scales of each token of the cache", v.name);
+                Err(self.unsupported(problem, CODES_SUPPORTED))
+            }
             Some(v) => Err(self.unsupported(
                 format!("the input {:?} {}", v.name, v.shape_text()),
                 "inputs for token ids, attention mask, position ids, and keys and values of each layer",
@@ -295,10 +309,11 @@ impl Ports<'_> {
         let dtype = match value.elem_type() {
             data_type::FLOAT => PortType::F32,
             data_type::FLOAT16 => PortType::F16,
+            data_type::INT8 => PortType::I8,
             other => {
                 let problem =
                     format!("the cache input {name:?} of type {}", data_type::name(other));
-                return Err(self.unsupported(problem, "a cache of float32 or float16"));
+                return Err(self.unsupported(problem, CODES_SUPPORTED));
             }
         };
         if let Some(other) = value.rank().filter(|&r| r != 4) {
@@ -371,24 +386,6 @@ impl Ports<'_> {
             )?,
         })
     }
-}
-
-/// In place, if in every layer fused attention reads the past and writes the present by itself.
-fn kv_update(nodes: &[NodeProto], layers: &[KvPorts]) -> KvUpdate {
-    let fused: HashSet<[&str; 4]> = nodes
-        .iter()
-        .filter(|n| n.op_type == "GroupQueryAttention" && n.domain == "com.microsoft")
-        .filter_map(|n| match (n.input.get(3..5), n.output.get(1..3)) {
-            (Some([pk, pv]), Some([k, v])) => Some([pk.as_str(), pv, k, v]),
-            _ => None,
-        })
-        .collect();
-    let in_place = layers.iter().all(|l| {
-        fused.contains(
-            &[&l.past_key, &l.past_value, &l.present_key, &l.present_value].map(String::as_str),
-        )
-    });
-    if in_place { KvUpdate::InPlace } else { KvUpdate::Append }
 }
 
 fn context_length(file: &str, expected: &Expected) -> Result<usize, BundleError> {

@@ -1,7 +1,9 @@
+use super::super::graph::KvUpdate;
 use super::super::onnx::{
-    DimensionProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto,
+    DimensionProto, NodeProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto,
 };
 use super::*;
+use crate::core::plan::KvType;
 
 fn value(name: &str, elem_type: i32, axes: &[i64]) -> ValueInfoProto {
     let dim = axes
@@ -133,6 +135,43 @@ fn open_extents_come_from_the_configuration() {
     assert_eq!((model.kv_heads, model.head_dim, model.kv_type), (4, 8, PortType::F16));
 }
 
+/// [`decoder`] with codes in its cache, and scales for them.
+fn int8_decoder() -> GraphProto {
+    let mut graph = decoder();
+    for port in graph.input.iter_mut().filter(|v| v.name.starts_with("past")) {
+        *port = value(&port.name.clone(), data_type::INT8, &[0, 4, 0, 8]);
+    }
+    for (n, node) in graph.node.iter_mut().enumerate() {
+        let scales = ["k", "v"].map(|side| format!("{side}_scale.{n}"));
+        node.input.resize(12, String::new());
+        node.input.extend(scales.clone());
+        let weights = scales.map(|name| TensorProto { name, ..Default::default() });
+        graph.initializer.extend(weights);
+    }
+    graph
+}
+
+#[test]
+fn codes_are_taken_with_scales_among_the_weights() {
+    let model = read(&int8_decoder(), &expected()).expect("sound");
+    assert_eq!((model.kv_type, model.kv()), (PortType::I8, KvType::Int8));
+    assert_eq!(model.kv_bytes_per_token(), 2 * 2 * 4 * 8);
+
+    let mut graph = int8_decoder();
+    graph.initializer.pop();
+    let text = refusal(&graph, &expected());
+    assert!(text.contains("\"past_key_values.1.key\" without scales among the weights"), "{text}");
+    assert!(text.contains("slmd-model export --kv int8"), "{text}");
+
+    let mut graph = int8_decoder();
+    graph.node[0].input.truncate(5);
+    assert!(refusal(&graph, &expected()).contains("\"past_key_values.0.key\" without scales"));
+
+    let mut graph = int8_decoder();
+    graph.input.push(value("past_key_values.0.key_scale", data_type::FLOAT16, &[0, 0, 4]));
+    assert!(refusal(&graph, &expected()).contains("scales of each token"));
+}
+
 #[test]
 fn what_is_not_supported_is_named() {
     let mut graph = decoder();
@@ -150,8 +189,8 @@ fn what_is_not_supported_is_named() {
     assert!(refusal(&graph, &expected()).contains("without a KV cache"));
 
     let mut graph = decoder();
-    graph.input[0] = value("past_key_values.0.key", data_type::INT8, &[0, 4, 0, 8]);
-    assert!(refusal(&graph, &expected()).contains("of type int8"));
+    graph.input[0] = value("past_key_values.0.key", data_type::UINT8, &[0, 4, 0, 4]);
+    assert!(refusal(&graph, &expected()).contains("of type uint8"));
 
     let mut graph = decoder();
     graph.input[2] = value("past_key_values.1.key", data_type::FLOAT, &[0, 4, 0, 16]);

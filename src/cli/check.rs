@@ -53,6 +53,7 @@ fn model_facts(dir: &Path, tasks: &[crate::bundle::Task]) -> Result<Value, Failu
         "layers": graph.layers.len(),
         "kv_heads": graph.kv_heads,
         "head_dim": graph.head_dim,
+        "kv": graph.kv().name(),
         "kv_update": format!("{:?}", graph.kv_update),
         "kv_bytes_per_token": graph.kv_bytes_per_token(),
         "vocabulary": graph.vocab_size,

@@ -376,16 +376,17 @@ fn caps(graph: &ModelGraph, options: &EngineOptions) -> Caps {
 
 /// The graph decides how its caches are stored.
 fn check_kv(graph: &ModelGraph, wish: KvType) -> Result<(), LoadError> {
-    let have = match graph.kv_type {
-        PortType::F16 => KvType::F16,
-        _ => KvType::F32,
-    };
+    let have = graph.kv();
     if wish == KvType::Auto || wish == have {
         return Ok(());
     }
+    let way_out = match wish {
+        KvType::Int8 => ", or give the model such caches: slmd-model quantise-kv BUNDLE OUT",
+        _ => "",
+    };
     let problem = format!(
         "its caches are {}, while budget.kv is {:?}: ONNX Runtime takes what the graph has; leave \
-         it at \"auto\", or take engine = \"tract\"",
+         it at \"auto\", take engine = \"tract\"{way_out}",
         have.name(),
         wish.name()
     );

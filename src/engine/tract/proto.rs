@@ -24,10 +24,6 @@ pub(super) trait Attributes {
     fn ints(&self, name: &str) -> Option<&[i64]> {
         self.find(name).map(|attribute| attribute.ints.as_slice())
     }
-
-    fn text(&self, name: &str) -> Option<String> {
-        self.find(name).map(|attribute| String::from_utf8_lossy(&attribute.s).into_owned())
-    }
 }
 
 impl Attributes for NodeProto {

@@ -1,4 +1,7 @@
 //! `GroupQueryAttention`: the cache moves from the graph's ports into the session.
+//!
+//! How the graph keeps keys and values, and the scales that it has for that, do not matter: the
+//! slots have a type of their own.
 
 use std::sync::Arc;
 
@@ -48,11 +51,6 @@ impl Lowering<'_> {
             let value = node.int(name, plain);
             if value != plain && !(name == "smooth_softmax" && value < 0) {
                 self.problem(format!("GroupQueryAttention with {name} = {value}"));
-            }
-        }
-        for name in ["k_quant_type", "v_quant_type"] {
-            if node.text(name).is_some_and(|text| text != "NONE" && !text.is_empty()) {
-                self.problem("GroupQueryAttention with a quantised cache");
             }
         }
         let heads = usize::try_from(node.int("num_heads", 0)).unwrap_or(0);
