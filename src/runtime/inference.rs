@@ -155,7 +155,7 @@ impl Inference {
         let started = self.shared.now();
         for row in step.iter() {
             let job = self.jobs.get_mut(&row.id).expect("the scheduler plans jobs that are here");
-            job.started(started);
+            job.started(started, self.scheduler.costs(row.slot.model));
         }
         let predicted = self.scheduler.predict(step);
         let limit = started.after((predicted * HUNG_TIMES).max(HUNG_LEAST));
@@ -194,7 +194,12 @@ impl Inference {
         // What is done with the logits is part of what a step costs a client.
         let now = self.shared.now();
         let took = now.since(started);
-        self.shared.predicted(predicted, took);
+        self.shared.predicted(|seen| seen.step(predicted, took));
+        for row in step {
+            if let Some(job) = self.jobs.get_mut(&row.id) {
+                job.stepped(step, took);
+            }
+        }
         self.scheduler.handle(now, Input::Stepped { took, rows: &outcomes });
         self.publish();
     }
@@ -214,6 +219,8 @@ impl Inference {
 
     fn finish(&mut self, id: RequestId, reason: StopReason) {
         let Some(job) = self.jobs.remove(&id) else { return };
+        let (priced, took) = job.priced_and_took();
+        self.shared.predicted(|seen| seen.request(priced, took));
         let (prompt, answer) = (job.ticket.prompt_tokens, job.generated());
         let code = job.finish(reason, self.shared.now());
         tracing::info!(request = id.0, cause = reason.cause(), prompt, answer, "request ended");

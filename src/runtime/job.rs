@@ -2,13 +2,15 @@
 
 use super::outbox::{Event, Outbox};
 use super::shared::Seat;
+use crate::core::cost::Costs;
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::request::{RequestId, StopReason, Time};
-use crate::core::scheduler::RowOutcome;
+use crate::core::scheduler::{RowOutcome, Step, price};
 use crate::core::session::Ticket;
 use crate::sample::{Constraint, Masked, Sampler, Seen, TokenMask};
 use crate::text::{Detokenizer, StopStrings, Stopped};
 use crate::wire::{Answer, Reply};
+use std::time::Duration;
 
 /// A request with everything that the inference thread needs.
 pub struct Job {
@@ -50,6 +52,11 @@ pub struct Progress {
     started: Option<Time>,
     first_token: Option<Time>,
     failure: Option<String>,
+    /// What steps cost when the first of its own began.
+    costs: Option<Costs>,
+    /// What its steps would have taken by that, and what they took.
+    priced: Duration,
+    took: Duration,
 }
 
 impl Job {
@@ -58,12 +65,26 @@ impl Job {
         self.ticket.id
     }
 
-    /// Takes note of its first step.
-    pub fn started(&mut self, now: Time) {
+    /// Takes note of its first step, and of what steps cost by then.
+    pub fn started(&mut self, now: Time, costs: Costs) {
         if self.progress.started.is_none() {
             self.progress.started = Some(now);
+            self.progress.costs = Some(costs);
             self.outbox.began(self.id());
         }
+    }
+
+    /// Takes note of a step that it was part of.
+    pub fn stepped(&mut self, step: &Step, took: Duration) {
+        if let Some(costs) = &self.progress.costs {
+            self.progress.priced += price(step, costs);
+            self.progress.took += took;
+        }
+    }
+
+    /// What its steps should have taken by what was known when they began, and what they took.
+    pub const fn priced_and_took(&self) -> (Duration, Duration) {
+        (self.progress.priced, self.progress.took)
     }
 
     /// Keeps why the engine failed, for the reply.

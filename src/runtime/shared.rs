@@ -338,9 +338,9 @@ impl Shared {
         runs.then(|| self.now() > Time(self.step_limit.load(Ordering::Relaxed)))
     }
 
-    /// Takes note of what a step was thought to take, and took.
-    pub fn predicted(&self, predicted: Duration, took: Duration) {
-        lock(&self.predictions).note(predicted, took);
+    /// Takes note of what something was thought to take, and took.
+    pub fn predicted(&self, note: impl FnOnce(&mut Predictions)) {
+        note(&mut lock(&self.predictions));
     }
 
     /// How long the step that runs now has taken, if one runs.

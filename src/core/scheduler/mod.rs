@@ -240,9 +240,7 @@ impl Scheduler {
 
     /// What the step will take.
     pub fn predict(&self, step: &Step) -> Duration {
-        let Some(first) = step.first() else { return Duration::ZERO };
-        let rows = step.iter().map(|row| (row.pos, row.count));
-        self.model(first.slot.model).costs.step(load(rows))
+        step.first().map_or(Duration::ZERO, |row| price(step, &self.model(row.slot.model).costs))
     }
 
     fn submit(&mut self, now: Time, mut ticket: Ticket) {
@@ -339,6 +337,11 @@ impl Scheduler {
         let deadlines = self.sessions.iter().map(|s| s.ticket.deadline.answer);
         deadlines.chain(self.drain.filter(|_| !self.sessions.is_empty())).min()
     }
+}
+
+/// What the step takes by these costs.
+pub fn price(step: &Step, costs: &Costs) -> Duration {
+    costs.step(load(step.iter().map(|row| (row.pos, row.count))))
 }
 
 /// What a step of these rows, each with its position and its tokens, is to the engine.
