@@ -499,7 +499,7 @@ fn the_daemon_stays_as_large_as_it_was() {
 fn priced(models: &[&str], context: u32) -> Vec<String> {
     let mut lines = Vec::new();
     for (model, engine) in models.iter().flat_map(|m| engines().into_iter().map(move |e| (m, e))) {
-        let Some(dir) = common::model_dir(model) else { return lines };
+        let Some(dir) = common::model_dir(model) else { continue };
         let budget = format!("context-tokens = {context}\nsessions = 2");
         let installed = Installed::new(engine, Some(&dir), &budget);
         let total = |plan: serde_json::Value| plan["total_bytes"].as_u64().expect("bytes");

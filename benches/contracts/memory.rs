@@ -17,9 +17,9 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_millis(50);
 /// Of the counted memory, from the first tenth to the last.
 const DRIFT_PERCENT: f64 = 2.0;
-/// Where the plan is not asked: more than the built-in model needs, and than 135M parameters do.
-const BUDGETS_MIB: (u64, u64) = (64, 512);
 const MIB: f64 = 1024.0 * 1024.0;
+/// Requests that may wait.
+const QUEUE: usize = 16;
 /// The daemon's exit code for a configuration that cannot be.
 const EX_CONFIG: i32 = 78;
 
@@ -28,9 +28,6 @@ pub struct Options {
     /// Requests.
     #[arg(long, default_value_t = 10_000)]
     pub count: usize,
-    /// `budget.memory`, in MiB; left out: 64 for the built-in model, else 512.
-    #[arg(long)]
-    pub budget_mib: Option<u64>,
     /// `budget.sessions`.
     #[arg(long, default_value_t = 2)]
     pub sessions: usize,
@@ -55,9 +52,10 @@ pub fn report() -> Report {
 
 /// Mixed requests, the longest prompt and the longest answer among them.
 pub fn measure(site: &Site, options: &Options, report: &mut Report) {
-    let usual = if site.model.name == "default" { BUDGETS_MIB.0 } else { BUDGETS_MIB.1 };
-    let budget_mib = options.budget_mib.unwrap_or(usual);
-    let daemon = site.start(options.sessions, 16, &format!("memory = \"{budget_mib}MiB\""));
+    let plan = plan(site, &site.config(options.sessions, QUEUE, ""));
+    let budget = plan["total_bytes"].as_u64().expect("slmd plan says what it needs");
+    let budget_mib = budget as f64 / MIB;
+    let daemon = site.start(options.sessions, QUEUE, &format!("memory = \"{budget}B\""));
     let mut server = site.socket(&daemon);
     let yardstick = site.yardstick(&mut server);
     let context = site.model.context_tokens;
@@ -87,10 +85,10 @@ pub fn measure(site: &Site, options: &Options, report: &mut Report) {
         "samples": samples.len(),
     });
     let what =
-        format!("{model}, {engine}: at most {budget_mib} MiB; drift below {DRIFT_PERCENT} %");
-    let is_met = peak.max(high_water) <= budget_mib as f64 && drift < DRIFT_PERCENT;
-    let figures = [peak, high_water, first, last, drift].map(|f| format!("{f:.1}"));
-    let head = [model, engine, run.records.len().to_string(), budget_mib.to_string()];
+        format!("{model}, {engine}: at most {budget_mib:.1} MiB; drift below {DRIFT_PERCENT} %");
+    let is_met = peak.max(high_water) <= budget_mib && drift < DRIFT_PERCENT;
+    let figures = [budget_mib, peak, high_water, first, last, drift].map(|f| format!("{f:.1}"));
+    let head = [model, engine, run.records.len().to_string()];
     report.row(head.into_iter().chain(figures), json);
     report.aim(what, is_met);
 }
@@ -148,10 +146,8 @@ pub fn minimum_report() -> Report {
 
 /// The plan's own minimum starts and serves; a twentieth less is refused.
 pub fn minimum(site: &Site, report: &mut Report) {
-    let Some(bytes) = planned_minimum(site) else {
-        eprintln!("SKIP: minimum: this slmd has no `plan --json` with a minimum");
-        return;
-    };
+    let plan = plan(site, &site.config(1, 4, ""));
+    let bytes = plan["minimum"]["bytes"].as_u64().expect("slmd plan says its minimum");
     let daemon = site.start(1, 4, &format!("memory = \"{bytes}B\""));
     let mut server = site.socket(&daemon);
     longest(site, &mut server, 1);
@@ -172,17 +168,16 @@ pub fn minimum(site: &Site, report: &mut Report) {
     report.aim(what, peak <= bytes && less == Some(EX_CONFIG));
 }
 
-/// What `slmd plan` says that one session needs.
-fn planned_minimum(site: &Site) -> Option<u64> {
+/// What `slmd plan` says of this configuration, once it is measured.
+fn plan(site: &Site, config_text: &str) -> Value {
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("config.toml");
-    std::fs::write(&config, site.config(1, 4, "")).expect("written");
+    std::fs::write(&config, config_text).expect("written");
     let plan = Command::new(&site.slmd)
         .args(["plan", "--measure", "--json", "--config"])
         .arg(&config)
         .output();
-    let plan: Value = serde_json::from_slice(&plan.expect("it runs").stdout).ok()?;
-    plan["minimum"]["bytes"].as_u64()
+    serde_json::from_slice(&plan.expect("it runs").stdout).expect("JSON")
 }
 
 /// How a daemon ends by itself; none if it serves.

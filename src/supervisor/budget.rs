@@ -7,7 +7,7 @@ use crate::config::format_bytes;
 use crate::engine::choice::{self, Choice};
 use crate::engine::{ProcessMemory, peak_rss_bytes, process_memory, reset_peak, trim_heap};
 use crate::measurements::{Key, Measurements};
-use crate::sheet::{Item, Measured, Phase, Shape, Sheet, Subject};
+use crate::sheet::{How, Item, Measured, Phase, Shape, Sheet, Subject};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::fmt;
@@ -196,6 +196,7 @@ impl<'a> Budget<'a> {
             left_bytes: left,
             would_fit: self.would_fit(sheet.shape),
             least_bytes: self.least().total_bytes(),
+            is_estimated: sheet.lines.iter().any(|line| line.how == How::Estimated),
         }))
     }
 

@@ -187,6 +187,8 @@ pub struct Overrun {
     pub would_fit: Vec<Shape>,
     /// The least memory that would do, in bytes.
     pub least_bytes: u64,
+    /// Whether some of it is only estimated.
+    pub is_estimated: bool,
 }
 
 impl Overrun {
@@ -197,11 +199,15 @@ impl Overrun {
         let shapes: Vec<String> = shapes
             .map(|s| format!("{} of {} tokens", sessions(s.sessions), s.context_tokens))
             .collect();
-        match shapes.as_slice() {
+        let hint = match shapes.as_slice() {
             [] => format!("at least {least} would do; or take a smaller model"),
             some => {
                 format!("{} would fit; at least {least} would do for these", some.join(", or "))
             }
+        };
+        match self.is_estimated {
+            true => hint + "; these are estimates, and `slmd plan --measure` makes them exact",
+            false => hint,
         }
     }
 }

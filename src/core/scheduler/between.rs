@@ -13,7 +13,7 @@ const MEMORY: Duration = Duration::from_millis(500);
 const MOST: f64 = 0.75;
 /// A stall is forgotten by about two thirds in this time,
 const STALL_MEMORY: Duration = Duration::from_secs(2);
-/// and longer ones than this are no rule.
+/// and longer ones than this and a step are no rule.
 const LONGEST_STALL: Duration = Duration::from_millis(10);
 
 /// The share of busy time that is not spent in steps, and how late single steps have been.
@@ -31,7 +31,7 @@ impl Between {
         let last = self.last.replace(now);
         let all = last.map_or(took, |last| now.since(last).max(took));
         let kept = (-all.as_secs_f64() / STALL_MEMORY.as_secs_f64()).exp();
-        let late = all.saturating_sub(predicted).min(LONGEST_STALL);
+        let late = all.saturating_sub(predicted).min(LONGEST_STALL + predicted);
         self.stall = self.stall.mul_f64(kept).max(late);
         if last.is_some() {
             let all = all.as_secs_f64();
@@ -97,6 +97,6 @@ mod tests {
         }
         assert!(between.stall() > ms(3) && between.stall() < ms(4), "{:?}", between.stall());
         step(&mut between, 500);
-        assert_eq!(between.stall(), ms(10), "one long stall is no rule");
+        assert_eq!(between.stall(), ms(11), "one long stall is no rule");
     }
 }
