@@ -3,9 +3,9 @@
 //! The caller says what happened ([`Scheduler::handle`]) and asks what to do
 //! ([`Scheduler::poll`]); between two steps of the engine nothing else changes state.
 //!
-//! Policy: whoever comes first in the order of service ([`share`]) runs, as long as every promise
+//! Policy: whoever comes first in the order of service (`share`) runs, as long as every promise
 //! would still be kept after its step. As soon as that is not so, the plan that keeps them decides
-//! ([`forecast`]). A slot is kept until its session ends; a best-effort session may lose it to a
+//! (`forecast`). A slot is kept until its session ends; a best-effort session may lose it to a
 //! promise, and any of lower priority to an urgent one if no promise is broken: it is computed anew.
 
 mod admission;
