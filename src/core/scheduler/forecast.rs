@@ -213,7 +213,8 @@ impl Scheduler {
         self.behind(promises.pace, &eased).is_ok()
     }
 
-    /// Takes the promised sessions to where they are after a step of some `rows`, each with its tokens, that ends at `now`.
+    /// Takes the promised sessions to where they are after a step of some `rows`, each with its
+    /// tokens, that ends at `now`.
     ///
     /// # Errors
     /// Who is late at its end.
