@@ -5,7 +5,6 @@ mod common;
 
 use slmd::bundle::Bundle;
 use slmd::core::error::ErrorCode;
-use slmd::core::plan::KvType;
 use slmd::engine::scripted::ScriptedEngine;
 use slmd::engine::{Engine, EngineOptions, peak_rss_bytes_of, process_memory_of};
 use slmd::runtime::{Event, Limits, Model, Origin, Outbox, Runtime};
@@ -67,7 +66,7 @@ fn alone() -> MutexGuard<'static, ()> {
 const CONTEXT: u32 = 256;
 
 fn options() -> EngineOptions {
-    EngineOptions { threads: 1, slots: 2, context_tokens: CONTEXT, max_chunk: 64, kv: KvType::Auto }
+    EngineOptions { slots: 2, context_tokens: CONTEXT, ..EngineOptions::default() }
 }
 
 fn start(model: Model, engine: Box<dyn Engine>) -> Runtime {

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Greedy, feed, largest_difference, top};
-use slmd::core::plan::{KvType, ModelId, Row, Slot, StepPlan, Want};
+use slmd::core::plan::{ModelId, Row, Slot, StepPlan, Want};
 use slmd::engine::ort::OrtEngine;
 use slmd::engine::{Engine, EngineOptions, StepError};
 
@@ -14,7 +14,7 @@ fn load(model: &str, options: &EngineOptions) -> Option<OrtEngine> {
 }
 
 fn options() -> EngineOptions {
-    EngineOptions { threads: 2, slots: 3, context_tokens: 128, max_chunk: 64, kv: KvType::Auto }
+    EngineOptions { threads: 2, slots: 3, ..EngineOptions::default() }
 }
 
 fn prompt(len: u32) -> Vec<u32> {

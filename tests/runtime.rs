@@ -4,7 +4,6 @@
 
 use slmd::bundle::Bundle;
 use slmd::core::error::ErrorCode;
-use slmd::core::plan::KvType;
 use slmd::engine::scripted::{Script, ScriptedEngine};
 use slmd::engine::{EngineOptions, StepError};
 use slmd::runtime::{Event, Limits, Model, Origin, Outbox, Runtime};
@@ -36,11 +35,10 @@ fn word() -> (Model, Word) {
 
 fn start(model: Model, vocab_size: u32, step: Duration, script: Script) -> Runtime {
     let options = EngineOptions {
-        threads: 1,
         slots: 2,
         context_tokens: 256,
         max_chunk: 32,
-        kv: KvType::Auto,
+        ..EngineOptions::default()
     };
     let engine = ScriptedEngine::new(vocab_size, &options, script).with_cost(step, Duration::ZERO);
     let limits = Limits {

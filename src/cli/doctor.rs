@@ -2,7 +2,7 @@
 
 use super::args::DoctorArgs;
 use super::exit::Failure;
-use super::{facts, serve};
+use super::{boards, facts, serve};
 use crate::board::Board;
 use crate::config::Environment;
 use crate::core::plan::EngineKind;
@@ -15,11 +15,7 @@ pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
     let board = Board::find(&settings.board.value)?;
     let found = json!({
         "slmd": env!("CARGO_PKG_VERSION"),
-        "board": {
-            "profile": board.profile.name, "model": board.machine.model,
-            "cores": board.machine.cores, "memory_bytes": board.machine.memory_bytes,
-            "cgroup_bytes": board.machine.cgroup_bytes, "kernels": choice::cpu_kernels(),
-        },
+        "board": boards::machine(&board, &settings),
         "engines_in_this_build": {
             "ort": cfg!(feature = "ort"), "tract": cfg!(feature = "tract"),
         },

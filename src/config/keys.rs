@@ -90,6 +90,13 @@ pub const KEYS: &[Key] = &[
     ),
     key("threads", Kind::Integer, "the board's", "Threads of one inference step, 1 to 256."),
     key(
+        "affinity",
+        Kind::Text,
+        "the board's fast cores, where it has slow ones too",
+        "The CPUs that the threads of inference are kept on: `4-7`, `0,2-3`, or `none` for any. All \
+         other threads run where the system puts them.",
+    ),
+    key(
         "state-dir",
         Kind::Path,
         "`/var/lib/slmd`; for a user's own run `$XDG_STATE_HOME/slmd`",
@@ -104,7 +111,7 @@ pub const KEYS: &[Key] = &[
     key(
         "budget.context-tokens",
         Kind::Integer,
-        "1024, or the model's context if that is shorter",
+        "the board's, else 1024; the model's context if that is shorter",
         "Tokens of one session, prompt and answer together, 16 to 1048576.",
     ),
     key(
@@ -122,7 +129,7 @@ pub const KEYS: &[Key] = &[
     key(
         "budget.kv",
         Kind::Text,
-        "`auto`",
+        "the board's, else `auto`",
         "How keys and values are kept in the slots: `f32`, `f16`, `int8`, or `auto` for what \
          `docs/engines.md` found best. ONNX Runtime takes what the graph has.",
     ),

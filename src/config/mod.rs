@@ -5,6 +5,7 @@
 //! Knows of bundles only their tasks' form; nothing of boards, engines or sockets: what a board
 //! decides comes in as plain [`Defaults`].
 
+mod affinity;
 mod broker_url;
 mod credentials;
 mod diagnostic;
@@ -13,6 +14,7 @@ mod error;
 mod file;
 mod keys;
 mod mqtt;
+mod provider;
 mod quota;
 mod reference;
 mod settings;
@@ -30,6 +32,7 @@ pub use error::ConfigError;
 pub use file::ConfigFile;
 pub use keys::{KEYS, Key, Kind};
 pub use mqtt::{Durability, JournalSettings, MqttSettings, max_packet_bytes};
+pub use provider::ProviderSpec;
 pub use quota::{Quota, Who};
 pub use reference::reference;
 pub use settings::{Defaults, Settings};

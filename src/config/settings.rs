@@ -4,11 +4,13 @@ use super::environment::Environment;
 use super::error::ConfigError;
 use super::file::ConfigFile;
 use super::mqtt::{JournalSettings, MqttSettings};
+use super::provider::ProviderSpec;
 use super::quota::Quota;
 use super::size::{format_bytes, parse_bytes};
 use super::source::{Config, Origin, Place, Source, Sourced};
 use super::thermal::{ThermalDefaults, ThermalSettings};
 use crate::bundle::{Task, TaskSpec, files};
+use crate::core::cpus::CpuList;
 use crate::core::plan::{EngineKind, KvType};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -21,12 +23,18 @@ const MIN_MEMORY_BYTES: u64 = 16 << 20;
 const TASK_FILE_LIMIT: u64 = 1 << 20;
 
 /// What the board decides where nothing else does.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Defaults {
     /// The profile's name.
     pub board: String,
     /// Threads of one step.
     pub threads: usize,
+    /// The CPUs that they are kept on; none: any.
+    pub affinity: CpuList,
+    /// How keys and values are stored, where the profile says.
+    pub kv: Option<KvType>,
+    /// The execution providers that the profile would try, in order.
+    pub providers: Vec<ProviderSpec>,
     /// The memory of the whole process, in bytes; none: unknown.
     pub memory_bytes: Option<u64>,
     /// Tokens of one session, where the profile says.
@@ -50,6 +58,8 @@ pub struct Settings {
     pub engine: Sourced<EngineKind>,
     /// Threads of one step.
     pub threads: Sourced<usize>,
+    /// The CPUs that they are kept on; none: any.
+    pub affinity: Sourced<CpuList>,
     /// Where state is kept.
     pub state_dir: Sourced<PathBuf>,
     /// Memory of the whole process, in bytes.
@@ -147,12 +157,13 @@ impl Config {
             variant: self.text(|f| f.variant.as_ref()),
             engine: self.engine()?,
             threads: narrow(or(threads, i64::try_from(defaults.threads).ok(), 1)),
+            affinity: self.affinity(defaults)?,
             state_dir: self.state_dir(environment)?,
             memory_bytes: self.memory(defaults)?,
             context_tokens: narrow(or(context, defaults.context_tokens.map(i64::from), 1024)),
             sessions: narrow(or(sessions, defaults.sessions.map(i64::from), 2)),
             queue: narrow(or(queue, None, 8)),
-            kv: self.kv()?,
+            kv: self.kv(defaults)?,
             ttft_ms: self.ttft(&deadline_ms)?,
             deadline_ms,
             max_step_ms: narrow(or(max_step, None, 60)),
@@ -231,9 +242,12 @@ impl Config {
         }
     }
 
-    fn kv(&self) -> Result<Sourced<KvType>, ConfigError> {
+    fn kv(&self, defaults: &Defaults) -> Result<Sourced<KvType>, ConfigError> {
         match self.pick(|f| f.budget.kv.as_ref()) {
-            None => Ok(Sourced::new(KvType::Auto, Origin::Default)),
+            None => Ok(match defaults.kv {
+                Some(kv) => Sourced::new(kv, Origin::Board(defaults.board.clone())),
+                None => Sourced::new(KvType::Auto, Origin::Default),
+            }),
             Some((source, at)) => match KvType::from_name(at.get_ref()) {
                 Some(kv) => Ok(Sourced::new(kv, source.origin(at))),
                 None => {

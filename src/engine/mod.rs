@@ -4,6 +4,7 @@
 //! nothing of requests, text or time. All engines of one bundle give the same logits within the
 //! bound stated in `docs/reproducibility.md`.
 
+mod affinity;
 pub mod choice;
 mod memory;
 #[cfg(feature = "ort")]
@@ -12,6 +13,8 @@ pub mod scripted;
 #[cfg(feature = "tract")]
 pub mod tract;
 
+pub use affinity::{allowed_cpus, pin};
+use crate::core::cpus::CpuList;
 use crate::core::plan::{Caps, KvType, Slot, StepPlan, Want};
 pub use crate::kernels::{share_heap, trim_heap};
 pub use memory::{
@@ -31,6 +34,23 @@ pub struct EngineOptions {
     pub max_chunk: u32,
     /// How keys and values are stored.
     pub kv: KvType,
+    /// The CPUs that the threads of a step are kept on; none: any. The thread that calls
+    /// [`Engine::step`] is its owner's to keep there: [`pin`].
+    pub affinity: CpuList,
+}
+
+/// One thread and one slot, for whoever sets the rest.
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            slots: 1,
+            context_tokens: 128,
+            max_chunk: 64,
+            kv: KvType::Auto,
+            affinity: CpuList::default(),
+        }
+    }
 }
 
 /// Bytes, as the engine really holds them.
@@ -119,6 +139,11 @@ pub trait Engine: Send {
     /// The logits of row `row` of the last successful step, `[n, vocab_size]` with n = 0, 1 or the
     /// row's token count by its [`Want`]. The caller may write on them.
     fn logits(&mut self, row: usize) -> &mut [f32];
+
+    /// The CPUs that the calling thread of [`Engine::step`] belongs on; none: any.
+    fn affinity(&self) -> CpuList {
+        CpuList::default()
+    }
 
     /// Says that `slot` is no longer in use; engines may give pages back.
     fn release(&mut self, slot: Slot);

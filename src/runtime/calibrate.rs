@@ -200,12 +200,11 @@ fn us(time: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::plan::KvType;
     use crate::engine::EngineOptions;
     use crate::engine::scripted::ScriptedEngine;
 
     fn options(slots: u16, context_tokens: u32, max_chunk: u32) -> EngineOptions {
-        EngineOptions { threads: 1, slots, context_tokens, max_chunk, kv: KvType::Auto }
+        EngineOptions { slots, context_tokens, max_chunk, ..EngineOptions::default() }
     }
 
     /// An engine that answers nothing in particular.

@@ -3,7 +3,7 @@
 use super::{feed, slot};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use slmd::core::plan::{KvType, Row, StepPlan, Want};
+use slmd::core::plan::{Row, StepPlan, Want};
 use slmd::engine::{Engine, EngineOptions};
 
 /// Positions of a slot in these tests.
@@ -12,11 +12,10 @@ const CONTEXT: u32 = 24;
 /// An engine with more slots than a step has rows.
 pub fn options() -> EngineOptions {
     EngineOptions {
-        threads: 1,
         slots: 10,
         context_tokens: CONTEXT,
         max_chunk: CONTEXT,
-        kv: KvType::Auto,
+        ..EngineOptions::default()
     }
 }
 

@@ -3,6 +3,7 @@
 //! Session options as measured in `docs/benchmarks.md`: no arena and no memory pattern (memory that
 //! is held between steps is memory a board does not have), spinning only within a run.
 
+mod affinity;
 mod cache;
 mod ffi;
 pub mod library;
@@ -11,6 +12,7 @@ mod stop;
 
 use super::{Engine, EngineInfo, EngineOptions, Footprint, LoadError, StepError, Stop, check_plan};
 use crate::bundle::{GraphSource, KvUpdate, ModelGraph, PortType};
+use crate::core::cpus::CpuList;
 use crate::core::plan::{
     Caps, KvType, MAX_ROWS, Rollback, Row, Shapes, Slot, StepPlan, StopGrain, Want,
 };
@@ -29,6 +31,7 @@ pub struct OrtEngine {
     session: Session,
     stopper: Arc<Stopper>,
     caps: Caps,
+    affinity: CpuList,
     info: EngineInfo,
     footprint: Footprint,
     ports: Ports,
@@ -111,6 +114,7 @@ impl OrtEngine {
             ports: Ports::new(graph).map_err(fault)?,
             session,
             caps,
+            affinity: options.affinity.clone(),
             footprint,
             cache,
             buffers,
@@ -271,6 +275,10 @@ impl Engine for OrtEngine {
         }
     }
 
+    fn affinity(&self) -> CpuList {
+        self.affinity.clone()
+    }
+
     fn release(&mut self, slot: Slot) {
         self.cache.truncate(usize::from(slot.index), 0);
     }
@@ -409,6 +417,10 @@ fn open(
 #[expect(clippy::result_large_err, reason = "the error of the `ort` crate gives the builder back")]
 fn configure(builder: SessionBuilder, options: &EngineOptions) -> BuilderResult {
     let several = options.threads > 1;
+    let builder = match affinity::thread_affinities(options.threads, &options.affinity) {
+        Some(cpus) => builder.with_config_entry("session.intra_op_thread_affinities", cpus)?,
+        None => builder,
+    };
     builder
         .with_optimization_level(GraphOptimizationLevel::Level3)?
         .with_intra_threads(options.threads)?
