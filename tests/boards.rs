@@ -72,7 +72,9 @@ fn every_board_selects_its_own_profile_and_nothing_else() {
         let all = BoardProfile::shipped().unwrap();
         let of_its_own: Vec<&str> = all
             .iter()
-            .filter(|p| !p.name.starts_with("generic-") && p.r#match.reason(&board.machine).is_some())
+            .filter(|p| {
+                !p.name.starts_with("generic-") && p.r#match.reason(&board.machine).is_some()
+            })
             .map(|p| p.name.as_str())
             .collect();
         let is_generic = board.profile.name.starts_with("generic-");
@@ -169,7 +171,8 @@ fn what_is_not_there_is_not_made_up() {
 /// A device tree may be longer, broken or hostile: it only ever selects the generic profile.
 #[test]
 fn odd_device_trees_select_the_generic_profile() {
-    let odd: [&[u8]; 4] = [b"", b"\0\0\0", b"\xff\xfe\0radxa,rock-5b ", b"raspberrypi,5-model-bb\0"];
+    let odd: [&[u8]; 4] =
+        [b"", b"\0\0\0", b"\xff\xfe\0radxa,rock-5b ", b"raspberrypi,5-model-bb\0"];
     for compatible in odd {
         let root = root("generic-aarch64");
         fs::write(root.path().join("proc/device-tree/compatible"), compatible).unwrap();

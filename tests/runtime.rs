@@ -34,12 +34,8 @@ fn word() -> (Model, Word) {
 }
 
 fn start(model: Model, vocab_size: u32, step: Duration, script: Script) -> Runtime {
-    let options = EngineOptions {
-        slots: 2,
-        context_tokens: 256,
-        max_chunk: 32,
-        ..EngineOptions::default()
-    };
+    let options =
+        EngineOptions { slots: 2, context_tokens: 256, max_chunk: 32, ..EngineOptions::default() };
     let engine = ScriptedEngine::new(vocab_size, &options, script).with_cost(step, Duration::ZERO);
     let limits = Limits {
         queue: 2,

@@ -191,7 +191,8 @@ processor\t: 2\nFeatures\t: fp asimd asimddp i8mm\nCPU implementer\t: 0x99\nCPU 
 
     #[test]
     fn x86_is_read_too_and_nonsense_is_survived() {
-        let x86 = "processor : 0\nvendor_id : GenuineIntel\nmodel name : N100\nflags : fpu avx2 fma\n";
+        let x86 =
+            "processor : 0\nvendor_id : GenuineIntel\nmodel name : N100\nflags : fpu avx2 fma\n";
         assert_eq!(architecture(x86), Some("x86_64"));
         assert_eq!(features(x86), ["avx2", "fma"]);
         assert_eq!(parts(x86)[0].name, "N100");
@@ -207,7 +208,11 @@ processor\t: 2\nFeatures\t: fp asimd asimddp i8mm\nCPU implementer\t: 0x99\nCPU 
             fastest(&numbered).to_string()
         };
         assert_eq!(of(&[414, 414, 414, 414, 1024, 1024, 1024, 1024]), "4-7", "RK3588");
-        assert_eq!(of(&[381, 381, 381, 381, 890, 890, 890, 1024]), "4-7", "one of them a bit faster");
+        assert_eq!(
+            of(&[381, 381, 381, 381, 890, 890, 890, 1024]),
+            "4-7",
+            "one of them a bit faster"
+        );
         assert_eq!(of(&[1024, 1024, 600, 600]), "0-1");
         assert_eq!(of(&[1024; 4]), "", "all alike");
         assert_eq!(of(&[1024, 683]), "", "two thirds are enough");

@@ -136,7 +136,10 @@ mod tests {
         assert_eq!(generic.name, "generic-aarch64");
         other.architecture = "riscv64".into();
         let (generic, why) = BoardProfile::for_machine(&other).expect("sound");
-        assert_eq!((generic.name.as_str(), why.as_str()), ("generic-riscv64", "no profile is for riscv64"));
+        assert_eq!(
+            (generic.name.as_str(), why.as_str()),
+            ("generic-riscv64", "no profile is for riscv64")
+        );
     }
 
     #[test]

@@ -47,7 +47,10 @@ fn name(profile: &BoardProfile) -> Broken {
 
 /// An empty text is in every model.
 fn matching(profile: &BoardProfile) -> Broken {
-    let lists = [("match.compatible", &profile.r#match.compatible), ("match.model", &profile.r#match.model)];
+    let lists = [
+        ("match.compatible", &profile.r#match.compatible),
+        ("match.model", &profile.r#match.model),
+    ];
     lists.into_iter().find_map(|(path, list)| {
         list.iter().any(String::is_empty).then_some(())?;
         at(path, "an empty text matches everything")

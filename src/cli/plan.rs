@@ -2,8 +2,8 @@
 
 use super::args::PlanArgs;
 use super::exit::Failure;
-use super::{plan_sizes, serve};
 use super::term::Progress;
+use super::{plan_sizes, serve};
 use crate::board::{Board, Room};
 use crate::config::{Origin, format_bytes};
 use crate::engine::choice;

@@ -82,7 +82,11 @@ fn size(
         memory_bytes,
         budget_bytes,
         total_bytes: sheet.total_bytes(),
-        shape: format!("{} of {} tokens", sessions(sheet.shape.sessions), sheet.shape.context_tokens),
+        shape: format!(
+            "{} of {} tokens",
+            sessions(sheet.shape.sessions),
+            sheet.shape.context_tokens
+        ),
         facts: plan::facts(&title, &budget, &sheet),
         title,
         refusal,

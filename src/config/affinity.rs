@@ -8,6 +8,14 @@ use crate::core::cpus::CpuList;
 /// What says that any CPU will do, whatever the board's profile thinks.
 const NONE: &str = "none";
 
+/// Threads where nobody says how many: the board's, but no more than the CPUs that they are kept on.
+pub(super) fn threads(defaults: &Defaults, cpus: &CpuList) -> usize {
+    match cpus.is_empty() {
+        true => defaults.threads,
+        false => defaults.threads.min(cpus.len()),
+    }
+}
+
 impl Config {
     pub(super) fn affinity(&self, defaults: &Defaults) -> Result<Sourced<CpuList>, ConfigError> {
         let Some((source, at)) = self.pick(|f| f.affinity.as_ref()) else {

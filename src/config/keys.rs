@@ -88,7 +88,12 @@ pub const KEYS: &[Key] = &[
         "`auto`",
         "`ort` (ONNX Runtime), `tract`, or `auto`: ONNX Runtime if its library is found, else tract.",
     ),
-    key("threads", Kind::Integer, "the board's", "Threads of one inference step, 1 to 256."),
+    key(
+        "threads",
+        Kind::Integer,
+        "the board's, or as many as `affinity` has CPUs if that is fewer",
+        "Threads of one inference step, 1 to 256.",
+    ),
     key(
         "affinity",
         Kind::Text,

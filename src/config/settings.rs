@@ -1,5 +1,6 @@
 //! What is in force: every value checked, with its origin.
 
+use super::affinity;
 use super::environment::Environment;
 use super::error::ConfigError;
 use super::file::ConfigFile;
@@ -149,6 +150,8 @@ impl Config {
         let max_tokens = integer(|f| f.limits.max_tokens.as_ref(), 1..=1 << 20)?;
         let clients = integer(|f| f.limits.clients.as_ref(), 1..=4096)?;
         let deadline_ms = narrow(or(deadline, None, 30_000));
+        let affinity = self.affinity(defaults)?;
+        let own_threads = affinity::threads(defaults, &affinity.value);
         let tasks = self.tasks()?;
         let watches = self.watches(&tasks, deadline_ms.value)?;
         Ok(Settings {
@@ -156,8 +159,8 @@ impl Config {
             model: self.optional_path(|f| f.model.as_ref())?,
             variant: self.text(|f| f.variant.as_ref()),
             engine: self.engine()?,
-            threads: narrow(or(threads, i64::try_from(defaults.threads).ok(), 1)),
-            affinity: self.affinity(defaults)?,
+            threads: narrow(or(threads, i64::try_from(own_threads).ok(), 1)),
+            affinity,
             state_dir: self.state_dir(environment)?,
             memory_bytes: self.memory(defaults)?,
             context_tokens: narrow(or(context, defaults.context_tokens.map(i64::from), 1024)),

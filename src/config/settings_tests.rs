@@ -252,6 +252,7 @@ fn cpus_are_the_boards_unless_somebody_says_otherwise() {
     let settings = load("", &board());
     assert_eq!(settings.affinity, Sourced::new(board().affinity, origin()));
     assert_eq!(settings.kv, Sourced::new(KvType::Int8, origin()));
+    assert_eq!(settings.threads.value, 3, "the board's");
     let settings = load("", &defaults());
     assert_eq!(settings.affinity, Sourced::new(CpuList::default(), Origin::Default));
     assert_eq!(settings.kv, Sourced::new(KvType::Auto, Origin::Default));
@@ -261,6 +262,8 @@ fn cpus_are_the_boards_unless_somebody_says_otherwise() {
     let shown = settings.entries().into_iter().find(|e| e.key == "affinity").expect("listed");
     assert_eq!(shown.value, "\"none\"");
     assert_eq!(load("affinity = '0,2-3'", &board()).affinity.value.to_string(), "0,2-3");
+    assert_eq!(load("affinity = '1'", &board()).threads.value, 1, "not three on one CPU");
+    assert_eq!(load("affinity = '1'\nthreads = 2", &board()).threads.value, 2, "as asked for");
     let refused = refusal("affinity = 'fast'");
     assert!(refused.contains("config.toml:1:12: \"fast\" is no list of CPUs"), "{refused}");
     assert!(refused.contains("or \"none\""), "{refused}");

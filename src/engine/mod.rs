@@ -13,10 +13,10 @@ pub mod scripted;
 #[cfg(feature = "tract")]
 pub mod tract;
 
-pub use affinity::{allowed_cpus, pin};
 use crate::core::cpus::CpuList;
 use crate::core::plan::{Caps, KvType, Slot, StepPlan, Want};
 pub use crate::kernels::{share_heap, trim_heap};
+pub use affinity::{allowed_cpus, pin};
 pub use memory::{
     ProcessMemory, peak_rss_bytes, peak_rss_bytes_of, process_memory, process_memory_of, reset_peak,
 };

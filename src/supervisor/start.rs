@@ -8,9 +8,7 @@ use crate::config::{Environment, Origin, Settings, Sourced, format_bytes};
 use crate::core::cpus::CpuList;
 use crate::core::plan::{Caps, EngineKind};
 use crate::engine::choice::{self, Choice};
-use crate::engine::{
-    Engine, EngineInfo, EngineOptions, LoadError, StepError, allowed_cpus, pin,
-};
+use crate::engine::{Engine, EngineInfo, EngineOptions, LoadError, StepError, allowed_cpus, pin};
 use crate::measurements::Measurements;
 use crate::runtime::{Limits, Model, ModelError, Runtime};
 use crate::sheet::{Demands, Freedom, MqttDemands, Shape};
