@@ -10,7 +10,8 @@
 //! ```text
 //! cli -> supervisor -> { transport, runtime } -> { engine, text, sample, bundle, wire } -> core
 //! engine -> { kernels, bundle }      sample -> text      { cli, supervisor } -> { config, board }
-//! { cli, supervisor, transport } -> watch -> core      config -> { bundle, watch }
+//! { cli, supervisor, transport } -> watch -> core      config -> { bundle, watch, core }
+//! board -> { config, core }
 //! supervisor -> pressure -> core
 //! { cli, supervisor } -> sheet -> { bundle, core }     { supervisor, runtime } -> measurements
 //! ```
@@ -27,6 +28,7 @@
 //! - [`watch`] decides when sensor readings become an alert, and when the model is asked about it.
 //! - [`sheet`] prices the memory of the whole process; [`measurements`] remembers what only a run
 //!   can tell.
+//! - [`board`] knows what the machine is, and defaults that fit it.
 //! - [`config`], [`supervisor`] and [`cli`] make a process of it.
 
 pub mod board;

@@ -29,7 +29,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("watch", &["core"]),
     ("config", &["core", "bundle", "watch"]),
     // Profiles are TOML too, and give the configuration its defaults.
-    ("board", &["config"]),
+    ("board", &["core", "config"]),
     (
         "supervisor",
         &[

@@ -4,7 +4,7 @@
 mod common;
 
 use slmd::board::Room;
-use slmd::core::plan::{EngineKind, KvType};
+use slmd::core::plan::EngineKind;
 use slmd::engine::EngineOptions;
 use slmd::runtime::{Limits, Origin, Outbox, Runtime};
 use slmd::sheet::{Demands, Freedom};
@@ -18,14 +18,7 @@ fn plan(model: &str, engine: EngineKind) -> Option<Plan> {
         model: Some(common::model_dir(model)?),
         variant: None,
         engine,
-        options: EngineOptions {
-            threads: 1,
-            slots: 2,
-            context_tokens: 512,
-            max_chunk: 64,
-            kv: KvType::Auto,
-            ..EngineOptions::default()
-        },
+        options: EngineOptions { slots: 2, context_tokens: 512, ..EngineOptions::default() },
         chain: Vec::new(),
         is_strict: false,
         executable: None,

@@ -3,87 +3,19 @@
 //! Profiles are the files of `board-configs/`, compiled in. Knows nothing of models.
 
 mod cgroup;
+mod cpu;
+mod machine;
+mod profile;
+mod rules;
 
 pub use cgroup::CgroupLimit;
+pub use cpu::Part;
+pub use machine::{Machine, Room};
+pub use profile::{BoardBudget, BoardCores, BoardMemory, BoardProfile, Device, Match};
 
-use crate::config::{ConfigError, Defaults, ThermalDefaults, diagnose_toml};
-use serde::Deserialize;
+use crate::config::{ConfigError, Defaults};
+use crate::core::cpus::CpuList;
 use std::path::Path;
-
-/// The profiles in the binary; the generic ones last, since the first match is taken.
-const SHIPPED: [(&str, &str); 3] = [
-    ("raspberry-pi-5.toml", include_str!("../../board-configs/raspberry-pi-5.toml")),
-    ("generic-aarch64.toml", include_str!("../../board-configs/generic-aarch64.toml")),
-    ("generic-x86_64.toml", include_str!("../../board-configs/generic-x86_64.toml")),
-];
-/// The share of the memory that slmd may have where no profile says another.
-const MEMORY_PERCENT: u8 = 50;
-/// The most bytes of a profile.
-const FILE_LIMIT: u64 = 1 << 20;
-
-/// A kind of board, and what fits it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct BoardProfile {
-    /// Its name, which is that of its file.
-    pub name: String,
-    /// How such a board is known.
-    #[serde(default)]
-    pub r#match: Match,
-    /// Threads of one inference step, at least 1; none: as many as there are cores.
-    pub threads: Option<usize>,
-    /// Memory and sessions.
-    #[serde(default)]
-    pub budget: BoardBudget,
-    /// Which temperatures are too high.
-    #[serde(default)]
-    pub thermal: ThermalDefaults,
-}
-
-/// How a board is known; every condition that is given must hold.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Match {
-    /// `aarch64`, `x86_64`.
-    pub architecture: Option<String>,
-    /// One of these is in `/proc/device-tree/compatible`.
-    #[serde(default)]
-    pub compatible: Vec<String>,
-    /// `/proc/device-tree/model` contains one of these.
-    #[serde(default)]
-    pub model: Vec<String>,
-}
-
-/// What slmd may take of the board.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct BoardBudget {
-    /// The share of the memory, or of the cgroup's limit if that is lower; 1 to 100.
-    pub memory_percent: Option<u8>,
-    /// Tokens of one session.
-    pub context_tokens: Option<u32>,
-    /// Sessions at the same time, at least 1.
-    pub sessions: Option<u16>,
-}
-
-/// What the machine has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Machine {
-    /// `/proc/device-tree/model`, where there is one.
-    pub model: Option<String>,
-    /// `/proc/device-tree/compatible`, most specific first.
-    pub compatible: Vec<String>,
-    /// `aarch64`, `x86_64`.
-    pub architecture: String,
-    /// The CPU by its name, or by its maker's numbers, as `/proc/cpuinfo` has them.
-    pub cpu: String,
-    /// Cores that are online, or that this process may use if that is fewer.
-    pub cores: usize,
-    /// Physical memory, in bytes.
-    pub memory_bytes: Option<u64>,
-    /// The lowest limit of this process's control groups and those above them, in bytes.
-    pub cgroup_bytes: Option<u64>,
-}
 
 /// A machine and the profile that is used for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +24,8 @@ pub struct Board {
     pub machine: Machine,
     /// What fits it.
     pub profile: BoardProfile,
+    /// Why this profile.
+    pub why: String,
 }
 
 impl Board {
@@ -109,216 +43,48 @@ impl Board {
     /// As [`Board::find`].
     pub fn find_under(root: &Path, wanted: &str) -> Result<Self, ConfigError> {
         let machine = Machine::detect(root);
-        let profile = match wanted {
+        let (profile, why) = match wanted {
             "auto" => BoardProfile::for_machine(&machine)?,
-            path if path.contains('/') || path.ends_with(".toml") => {
-                BoardProfile::from_file(Path::new(path))?
-            }
-            name => BoardProfile::named(name)?,
+            other => (BoardProfile::find(other)?, format!("`board` is {other:?}")),
         };
-        Ok(Self { machine, profile })
+        Ok(Self { machine, profile, why })
+    }
+
+    /// The CPUs that inference belongs on; none: any. The profile's fast cores, else those that the
+    /// kernel says are.
+    pub fn affinity(&self) -> CpuList {
+        self.profile.cores.big.clone().unwrap_or_else(|| self.machine.fast_cores.clone())
     }
 
     /// Threads of one step.
     pub fn threads(&self) -> usize {
-        self.profile.threads.unwrap_or(self.machine.cores).clamp(1, 256)
+        let fast = self.affinity();
+        let cores = match fast.is_empty() {
+            true => self.machine.cores,
+            false => self.machine.cores.min(fast.len()),
+        };
+        self.profile.threads.unwrap_or(cores).clamp(1, 256)
     }
 
     /// The memory that slmd may have, in bytes.
     pub fn memory_bytes(&self) -> Option<u64> {
         let there = [self.machine.memory_bytes, self.machine.cgroup_bytes];
-        let lowest = there.into_iter().flatten().min()?;
-        let percent = self.profile.budget.memory_percent.unwrap_or(MEMORY_PERCENT);
-        Some(lowest / 100 * u64::from(percent))
+        Some(self.profile.budget_of(there.into_iter().flatten().min()?))
     }
 
     /// What the configuration falls back on.
     pub fn defaults(&self) -> Defaults {
         Defaults {
             board: self.profile.name.clone(),
-            providers: Vec::new(),
             threads: self.threads(),
+            affinity: self.affinity(),
+            kv: self.profile.budget.kv,
+            providers: self.profile.provider.clone(),
             memory_bytes: self.memory_bytes(),
             context_tokens: self.profile.budget.context_tokens,
             sessions: self.profile.budget.sessions,
             thermal: self.profile.thermal.clone(),
         }
-    }
-}
-
-impl BoardProfile {
-    /// The profiles in the binary.
-    ///
-    /// # Errors
-    /// Never in a binary whose tests have passed.
-    pub fn shipped() -> Result<Vec<Self>, ConfigError> {
-        SHIPPED
-            .iter()
-            .map(|(file, text)| Self::parse(&format!("board-configs/{file}"), text))
-            .collect()
-    }
-
-    /// A shipped profile by its name.
-    ///
-    /// # Errors
-    /// If there is none of that name: which there are.
-    pub fn named(name: &str) -> Result<Self, ConfigError> {
-        let all = Self::shipped()?;
-        let names: Vec<String> = all.iter().map(|p| p.name.clone()).collect();
-        all.into_iter().find(|p| p.name == name).ok_or_else(|| ConfigError::Value {
-            origin: "board".into(),
-            problem: format!(
-                "no profile {name:?}: auto, {}, or the path of a file",
-                names.join(", ")
-            ),
-        })
-    }
-
-    /// A profile of one's own.
-    ///
-    /// # Errors
-    /// If it cannot be read or is wrong, with its place.
-    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
-        let file = path.display().to_string();
-        let failed = |problem: String| ConfigError::Read { file: file.clone(), problem };
-        let meta = path.metadata().map_err(|e| failed(e.to_string()))?;
-        if !meta.is_file() || meta.len() > FILE_LIMIT {
-            return Err(failed("not a board's profile".into()));
-        }
-        let text = std::fs::read_to_string(path).map_err(|e| failed(e.to_string()))?;
-        Self::parse(&file, &text)
-    }
-
-    fn for_machine(machine: &Machine) -> Result<Self, ConfigError> {
-        let found = Self::shipped()?.into_iter().find(|p| p.r#match.holds(machine));
-        // An architecture without a profile: the defaults of the code.
-        Ok(found.unwrap_or_else(|| Self {
-            name: format!("generic-{}", machine.architecture),
-            r#match: Match::default(),
-            threads: None,
-            budget: BoardBudget::default(),
-            thermal: ThermalDefaults::default(),
-        }))
-    }
-
-    fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
-        let profile: Self = toml::from_str(text).map_err(|e| diagnose_toml(file, text, &e))?;
-        let wrong = |problem: &str| {
-            Err(ConfigError::Read { file: file.to_owned(), problem: problem.to_owned() })
-        };
-        let (budget, thermal) = (&profile.budget, &profile.thermal);
-        let bounds_c: Vec<u8> = thermal.enter_c().into_iter().flatten().collect();
-        match () {
-            () if profile.threads.is_some_and(|n| !(1..=256).contains(&n)) => {
-                wrong("threads is out of range: 1 to 256")
-            }
-            () if budget.memory_percent.is_some_and(|n| !(1..=100).contains(&n)) => {
-                wrong("budget.memory-percent is out of range: 1 to 100")
-            }
-            () if budget.context_tokens.is_some_and(|n| !(16..=1 << 20).contains(&n)) => {
-                wrong("budget.context-tokens is out of range: 16 to 1048576")
-            }
-            () if budget.sessions.is_some_and(|n| !(1..=64).contains(&n)) => {
-                wrong("budget.sessions is out of range: 1 to 64")
-            }
-            () if bounds_c.iter().any(|c| !(1..=150).contains(c)) => {
-                wrong("a temperature of [thermal] is out of range: 1 to 150")
-            }
-            () if !bounds_c.is_sorted_by(|low, high| low < high) => {
-                wrong("the temperatures of [thermal] must rise from level to level")
-            }
-            () if thermal.hysteresis_c.is_some_and(|c| !(1..=30).contains(&c)) => {
-                wrong("thermal.hysteresis-c is out of range: 1 to 30")
-            }
-            () => Ok(profile),
-        }
-    }
-}
-
-impl Match {
-    fn holds(&self, machine: &Machine) -> bool {
-        let model = machine.model.as_deref().unwrap_or("");
-        self.architecture.as_ref().is_none_or(|a| *a == machine.architecture)
-            && (self.compatible.is_empty()
-                || self.compatible.iter().any(|c| machine.compatible.contains(c)))
-            && (self.model.is_empty() || self.model.iter().any(|m| model.contains(m.as_str())))
-    }
-}
-
-impl Machine {
-    /// Reads `/proc` and `/sys` under `root`; what is not there stays unknown.
-    pub fn detect(root: &Path) -> Self {
-        let text = |path: &str| {
-            let bytes = std::fs::read(root.join(path)).ok()?;
-            Some(String::from_utf8_lossy(&bytes).trim_end_matches(['\0', '\n']).to_owned())
-        };
-        let compatible = text("proc/device-tree/compatible").unwrap_or_default();
-        let online = text("sys/devices/system/cpu/online").and_then(|t| count_cpus(&t));
-        // Affinity and cgroup quotas are this process's, so of the real root only.
-        let allowed = match root == Path::new("/") {
-            true => std::thread::available_parallelism().ok().map(usize::from),
-            false => None,
-        };
-        Self {
-            model: text("proc/device-tree/model").filter(|m| !m.is_empty()),
-            compatible: compatible
-                .split('\0')
-                .filter(|c| !c.is_empty())
-                .map(str::to_owned)
-                .collect(),
-            architecture: std::env::consts::ARCH.to_owned(),
-            cores: [online, allowed].into_iter().flatten().min().unwrap_or(1).max(1),
-            cpu: text("proc/cpuinfo").map(|t| cpu_name(&t)).unwrap_or_default(),
-            memory_bytes: text("proc/meminfo").and_then(|t| meminfo(&t, "MemTotal:")),
-            cgroup_bytes: cgroup::lowest(root),
-        }
-    }
-}
-
-/// `0-3,6` has five.
-fn count_cpus(list: &str) -> Option<usize> {
-    list.split(',').try_fold(0usize, |sum, part| {
-        let (low, high) = part.split_once('-').unwrap_or((part, part));
-        let (low, high) = (low.trim().parse::<usize>().ok()?, high.trim().parse::<usize>().ok()?);
-        sum.checked_add(high.checked_sub(low)?.checked_add(1)?)
-    })
-}
-
-/// `MemTotal:  8245516 kB`, in bytes.
-fn meminfo(text: &str, field: &str) -> Option<u64> {
-    let line = text.lines().find_map(|l| l.strip_prefix(field))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-}
-
-/// `model name` where there is one, else what Arm's `/proc/cpuinfo` says instead.
-fn cpu_name(cpuinfo: &str) -> String {
-    let field = |name: &str| {
-        let line = cpuinfo.lines().find(|l| l.split(':').next().is_some_and(|n| n.trim() == name));
-        line.and_then(|l| l.split_once(':')).map(|(_, value)| value.trim().to_owned())
-    };
-    let numbers = ["CPU implementer", "CPU part", "CPU revision"];
-    field("model name").unwrap_or_else(|| numbers.iter().filter_map(|n| field(n)).collect())
-}
-
-/// The memory that a process can still get, whatever its configuration says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Room {
-    /// The limits of its control groups.
-    pub cgroups: Vec<CgroupLimit>,
-    /// What the machine could give without swapping, in bytes: `MemAvailable`.
-    pub available_bytes: Option<u64>,
-}
-
-impl Room {
-    /// Of this process, as it is now.
-    pub fn now() -> Self {
-        Self::under(Path::new("/"))
-    }
-
-    /// [`Room::now`] with `/proc` and `/sys` under `root`.
-    pub fn under(root: &Path) -> Self {
-        let text = std::fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
-        Self { cgroups: cgroup::limits(root), available_bytes: meminfo(&text, "MemAvailable:") }
     }
 }
 
@@ -350,25 +116,30 @@ mod tests {
     #[test]
     fn a_board_is_known_by_its_device_tree() {
         let root = root(PI);
-        let mut machine = Machine::detect(root.path());
-        machine.architecture = "aarch64".into();
+        let machine = Machine::detect(root.path());
+        assert_eq!(machine.architecture, "aarch64", "by its CPU");
         assert_eq!(machine.model.as_deref(), Some("Raspberry Pi 5 Model B Rev 1.0"));
         assert_eq!(machine.compatible, ["raspberrypi,5-model-b", "brcm,bcm2712"]);
         assert_eq!((machine.cores, machine.cgroup_bytes), (4, Some(1_000_000_000)));
         assert_eq!(machine.cpu, "0x410xd0b");
         let room = Room::under(root.path());
         assert_eq!((room.available_bytes, room.cgroups.len()), (Some(5120), 1));
-        let profile = BoardProfile::for_machine(&machine).expect("sound");
+        let (profile, why) = BoardProfile::for_machine(&machine).expect("sound");
         assert_eq!(profile.name, "raspberry-pi-5");
-        let board = Board { machine, profile };
+        assert!(why.contains("\"raspberrypi,5-model-b\""), "{why}");
+        let board = Board { machine, profile, why };
         assert_eq!(board.threads(), 3);
         assert_eq!(board.memory_bytes(), Some(500_000_000), "half of the cgroup's limit");
         let mut other = board.machine.clone();
         other.compatible.clear();
-        let generic = BoardProfile::for_machine(&other).expect("sound");
+        let (generic, _) = BoardProfile::for_machine(&other).expect("sound");
         assert_eq!(generic.name, "generic-aarch64");
         other.architecture = "riscv64".into();
-        assert_eq!(BoardProfile::for_machine(&other).expect("sound").name, "generic-riscv64");
+        let (generic, why) = BoardProfile::for_machine(&other).expect("sound");
+        assert_eq!(
+            (generic.name.as_str(), why.as_str()),
+            ("generic-riscv64", "no profile is for riscv64")
+        );
     }
 
     #[test]
@@ -417,7 +188,34 @@ mod tests {
         assert_eq!(find("mine.toml").expect("sound").threads(), 2);
         assert!(find("zero.toml").expect_err("refused").contains("1 to 256"));
         assert!(find("typo.toml").expect_err("refused").contains("did you mean `threads`?"));
+        let mine = root.path().join("mine.toml").display().to_string();
+        let why = Board::find_under(root.path(), &mine).expect("sound").why;
+        assert!(why.starts_with("`board` is") && why.contains("mine.toml"), "{why}");
         let unknown = Board::find_under(root.path(), "pi-9").expect_err("unknown").to_string();
         assert!(unknown.contains("raspberry-pi-5"), "{unknown}");
+    }
+
+    #[test]
+    fn fast_cores_come_from_the_profile_or_from_the_kernel() {
+        let mixed: Vec<(String, &[u8])> = (0..4)
+            .map(|cpu| {
+                let capacity: &[u8] = if cpu < 2 { b"400\n" } else { b"1024\n" };
+                (format!("sys/devices/system/cpu/cpu{cpu}/cpu_capacity"), capacity)
+            })
+            .chain([("sys/devices/system/cpu/online".to_owned(), &b"0-3\n"[..])])
+            .collect();
+        let files: Vec<(&str, &[u8])> = mixed.iter().map(|(n, b)| (n.as_str(), *b)).collect();
+        let root = root(&files);
+        let board = Board::find_under(root.path(), "generic-aarch64").expect("sound");
+        assert_eq!((board.affinity().to_string().as_str(), board.threads()), ("2-3", 2));
+        assert_eq!(board.defaults().affinity, board.affinity());
+        let mut named = board.clone();
+        named.profile.cores.big = Some(CpuList::parse("3").expect("a list"));
+        assert_eq!((named.affinity().to_string().as_str(), named.threads()), ("3", 1));
+        named.profile.threads = Some(2);
+        assert_eq!(named.threads(), 2, "the profile's figure wins");
+        let mut alike = board;
+        alike.machine.fast_cores = CpuList::default();
+        assert_eq!((alike.affinity(), alike.threads()), (CpuList::default(), 4));
     }
 }

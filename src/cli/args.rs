@@ -208,13 +208,14 @@ pub struct ServeArgs {
 Examples:
   slmd plan                                   this machine, with the configuration in force
   slmd plan --model ./models/smollm2 --memory 256MiB
+  slmd plan --board raspberry-pi-5            another board, in each size that it is sold in
   slmd plan --board raspberry-pi-5 --memory 512MiB
   slmd plan --measure                         load the model once, so that nothing is estimated
   slmd plan --systemd                         the unit's drop-in with the limit that fits the budget
 
 Each line is computed from the model's files, measured on this machine, or estimated until it is
 measured: by --measure, or by the first start of the daemon. Ends with 78 if the budget does not
-hold it.")]
+hold it; of several sizes, if none does.")]
 pub struct PlanArgs {
     /// The configuration; left out: /etc/slmd/config.toml, if it exists
     #[arg(long, value_name = "FILE", env = "SLMD_CONFIG")]
@@ -244,13 +245,23 @@ pub struct PlanArgs {
 
 /// `slmd check`.
 #[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "\
+Examples:
+  slmd check                                  the configuration in force
+  slmd check --config config.toml --model ./models/smollm2
+  slmd check --board ./my-board.toml          a board file of one's own
+  slmd check --board raspberry-pi-5           what is in a profile
+  slmd check --boards                         all of them")]
 pub struct CheckArgs {
     /// A configuration
     #[arg(long, value_name = "FILE", env = "SLMD_CONFIG")]
     pub config: Option<PathBuf>,
-    /// A board file
-    #[arg(long, value_name = "FILE")]
-    pub board: Option<PathBuf>,
+    /// A board: a profile's name, or the path of its file
+    #[arg(long, value_name = "BOARD")]
+    pub board: Option<String>,
+    /// Every profile in this build
+    #[arg(long)]
+    pub boards: bool,
     /// A model's directory: layout, hashes, inputs and outputs, templates
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,

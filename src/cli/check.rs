@@ -2,7 +2,7 @@
 
 use super::args::CheckArgs;
 use super::exit::{DATA, Failure};
-use super::{facts, serve};
+use super::{boards, facts, serve};
 use crate::board::BoardProfile;
 use crate::bundle::Bundle;
 use crate::runtime::Model;
@@ -14,12 +14,17 @@ use std::path::Path;
 pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     let mut found = serde_json::Map::new();
     if let Some(board) = &args.board {
-        let profile = BoardProfile::from_file(board)?;
-        found.insert("board".into(), json!({ "name": profile.name, "threads": profile.threads }));
+        found.insert("board".into(), boards::facts(&BoardProfile::find(board)?));
+    }
+    if args.boards {
+        let all = BoardProfile::shipped()?;
+        let named = all.iter().map(|profile| (profile.name.clone(), boards::facts(profile)));
+        found.insert("boards".into(), Value::Object(named.collect()));
     }
     let mut tasks = Vec::new();
     let mut model = args.model.clone();
-    if args.config.is_some() || (args.board.is_none() && args.model.is_none()) {
+    let nothing_else = args.board.is_none() && !args.boards && args.model.is_none();
+    if args.config.is_some() || nothing_else {
         let settings = serve::settings(args.config.as_deref(), &[])?;
         let values = settings
             .entries()

@@ -3,7 +3,7 @@
 use super::args::DoctorArgs;
 use super::exit::{Failure, UNAVAILABLE};
 use super::term::Progress;
-use super::{facts, serve};
+use super::{boards, facts, serve};
 use crate::board::Board;
 use crate::config::{Environment, Settings};
 use crate::core::plan::EngineKind;
@@ -25,11 +25,7 @@ pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
     let looked = is_ort.then(|| look(&settings, args)).transpose()?;
     let mut found = json!({
         "slmd": env!("CARGO_PKG_VERSION"),
-        "board": {
-            "profile": board.profile.name, "model": board.machine.model,
-            "cores": board.machine.cores, "memory_bytes": board.machine.memory_bytes,
-            "cgroup_bytes": board.machine.cgroup_bytes, "kernels": choice::cpu_kernels(),
-        },
+        "board": boards::machine(&board, &settings),
         "engines_in_this_build": {
             "ort": cfg!(feature = "ort"), "tract": cfg!(feature = "tract"),
         },

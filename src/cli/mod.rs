@@ -11,12 +11,14 @@ pub mod term;
 
 mod args;
 mod ask;
+mod boards;
 mod chat;
 mod check;
 mod doctor;
 mod facts;
 mod interrupt;
 mod plan;
+mod plan_sizes;
 mod remote;
 mod serve;
 mod status;

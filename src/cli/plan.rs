@@ -2,10 +2,10 @@
 
 use super::args::PlanArgs;
 use super::exit::Failure;
-use super::serve;
 use super::term::Progress;
+use super::{plan_sizes, serve};
 use crate::board::{Board, Room};
-use crate::config::format_bytes;
+use crate::config::{Origin, format_bytes};
 use crate::engine::choice;
 use crate::sheet::Sheet;
 use crate::supervisor::{self, Budget, Plan, StartError};
@@ -29,18 +29,23 @@ pub fn run(args: &PlanArgs) -> Result<(), Failure> {
     ]);
     let settings = serve::settings(args.config.as_deref(), &flags)?;
     let mut plan = Plan::from(&settings);
-    if args.board.is_some() {
-        // What this machine leaves says nothing about another one.
-        plan.room = Room::default();
+    match args.board {
+        // What this machine leaves, and which CPUs, says nothing about another one.
+        Some(_) => plan.room = Room::default(),
+        None => plan = plan.on_these_cpus(),
     }
     if args.measure {
         measure(&plan)?;
     }
-    let bundle = supervisor::open_bundle(&plan)?;
     let choice = choice::choose(plan.engine).map_err(StartError::from)?;
+    let profile = Board::find(&settings.board.value)?.profile;
+    let says_memory = !matches!(settings.memory_bytes.origin, Origin::Board(_));
+    if args.board.is_some() && !says_memory && !profile.memory.sizes.is_empty() {
+        return plan_sizes::run(args, &plan, &profile, &choice);
+    }
+    let bundle = supervisor::open_bundle(&plan)?;
     let budget = Budget::new(&plan, &bundle, &choice)?;
-    let board = Board::find(&settings.board.value)?.profile.name;
-    let title = format!("{} with {} on {board}", bundle.name, choice.kind.name());
+    let title = format!("{} with {} on {}", bundle.name, choice.kind.name(), profile.name);
     let outcome = budget.settle();
     let sheet = match &outcome {
         Ok(settled) => settled.sheet.clone(),
@@ -65,7 +70,8 @@ fn measure(plan: &Plan) -> Result<(), StartError> {
     measured
 }
 
-fn facts(title: &str, budget: &Budget<'_>, sheet: &Sheet) -> Value {
+/// The sheet, and what would fit, for machines.
+pub fn facts(title: &str, budget: &Budget<'_>, sheet: &Sheet) -> Value {
     let (ceiling, least) = (budget.ceiling(), budget.least());
     let shape = sheet.shape;
     json!({

@@ -26,6 +26,7 @@ pub struct ConfigFile {
     pub variant: Value<String>,
     pub engine: Value<String>,
     pub threads: Value<i64>,
+    pub affinity: Value<String>,
     pub state_dir: Value<String>,
     pub strict_providers: Value<bool>,
     #[serde(default)]

@@ -88,7 +88,19 @@ pub const KEYS: &[Key] = &[
         "`auto`",
         "`ort` (ONNX Runtime), `tract`, or `auto`: ONNX Runtime if its library is found, else tract.",
     ),
-    key("threads", Kind::Integer, "the board's", "Threads of one inference step, 1 to 256."),
+    key(
+        "threads",
+        Kind::Integer,
+        "the board's, or as many as `affinity` has CPUs if that is fewer",
+        "Threads of one inference step, 1 to 256.",
+    ),
+    key(
+        "affinity",
+        Kind::Text,
+        "the board's fast cores, where it has slow ones too",
+        "The CPUs that the threads of inference are kept on: `4-7`, `0,2-3`, or `none` for any. All \
+         other threads run where the system puts them.",
+    ),
     key(
         "state-dir",
         Kind::Path,
@@ -110,7 +122,7 @@ pub const KEYS: &[Key] = &[
     key(
         "budget.context-tokens",
         Kind::Integer,
-        "1024, or the model's context if that is shorter",
+        "the board's, else 1024; the model's context if that is shorter",
         "Tokens of one session, prompt and answer together, 16 to 1048576.",
     ),
     key(
@@ -128,7 +140,7 @@ pub const KEYS: &[Key] = &[
     key(
         "budget.kv",
         Kind::Text,
-        "`auto`",
+        "the board's, else `auto`",
         "How keys and values are kept in the slots: `f32`, `f16`, `int8`, or `auto` for what \
          `docs/engines.md` found best. ONNX Runtime takes what the graph has.",
     ),

@@ -5,6 +5,7 @@
 //! Knows of bundles only their tasks' form; nothing of boards, engines or sockets: what a board
 //! decides comes in as plain [`Defaults`].
 
+mod affinity;
 mod broker_url;
 mod credentials;
 mod diagnostic;

@@ -1,5 +1,4 @@
 use super::super::settings::Defaults;
-use super::super::thermal::ThermalDefaults;
 use super::super::{Config, Credentials, Settings};
 use super::*;
 use crate::core::request::Priority;
@@ -43,7 +42,7 @@ impl Case {
             memory_bytes: Some(1 << 30),
             context_tokens: None,
             sessions: None,
-            thermal: ThermalDefaults::default(),
+            ..Defaults::default()
         };
         Config::load(Some(&self.dir.path().join("config.toml")), &self.environment, &[])
             .and_then(|config| config.settings(&self.environment, &defaults))

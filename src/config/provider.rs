@@ -40,7 +40,8 @@ impl Config {
         defaults: &Defaults,
     ) -> Result<Sourced<Vec<Provider>>, ConfigError> {
         let Some(source) = self.sources.iter().rev().find(|s| !s.file.provider.is_empty()) else {
-            let chain = defaults.providers.clone();
+            let chain = defaults.providers.iter().filter(|p| !p.is_cpu()).cloned();
+            let chain: Vec<Provider> = chain.collect();
             return Ok(match chain.is_empty() {
                 true => Sourced::new(chain, Origin::Default),
                 false => Sourced::new(chain, Origin::Board(defaults.board.clone())),
@@ -66,7 +67,7 @@ impl Config {
 pub(super) fn entries(chain: &Sourced<Vec<Provider>>) -> Option<Entry> {
     let names = chain.value.iter().map(|p| p.name.as_str()).chain([CPU]);
     let names = names.collect::<Vec<_>>().join(", ");
-    (!chain.value.is_empty()).then(|| entry("provider", chain, |_| names))
+    (!chain.value.is_empty()).then(|| entry("provider", chain, |_| names.clone()))
 }
 
 #[cfg(test)]

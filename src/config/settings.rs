@@ -1,5 +1,6 @@
 //! What is in force: every value checked, with its origin.
 
+use super::affinity;
 use super::environment::Environment;
 use super::error::ConfigError;
 use super::file::ConfigFile;
@@ -9,6 +10,7 @@ use super::size::{format_bytes, parse_bytes};
 use super::source::{Config, Origin, Place, Source, Sourced};
 use super::thermal::{ThermalDefaults, ThermalSettings};
 use crate::bundle::{Task, TaskSpec, files};
+use crate::core::cpus::CpuList;
 use crate::core::plan::{EngineKind, KvType};
 use crate::core::provider::Provider;
 use std::collections::BTreeMap;
@@ -22,7 +24,7 @@ const MIN_MEMORY_BYTES: u64 = 16 << 20;
 const TASK_FILE_LIMIT: u64 = 1 << 20;
 
 /// What the board decides where nothing else does.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Defaults {
     /// The profile's name.
     pub board: String,
@@ -30,6 +32,10 @@ pub struct Defaults {
     pub providers: Vec<Provider>,
     /// Threads of one step.
     pub threads: usize,
+    /// The CPUs that they are kept on; none: any.
+    pub affinity: CpuList,
+    /// How keys and values are stored, where the profile says.
+    pub kv: Option<KvType>,
     /// The memory of the whole process, in bytes; none: unknown.
     pub memory_bytes: Option<u64>,
     /// Tokens of one session, where the profile says.
@@ -57,6 +63,8 @@ pub struct Settings {
     pub strict_providers: Sourced<bool>,
     /// Threads of one step.
     pub threads: Sourced<usize>,
+    /// The CPUs that they are kept on; none: any.
+    pub affinity: Sourced<CpuList>,
     /// Where state is kept.
     pub state_dir: Sourced<PathBuf>,
     /// Memory of the whole process, in bytes.
@@ -146,6 +154,8 @@ impl Config {
         let max_tokens = integer(|f| f.limits.max_tokens.as_ref(), 1..=1 << 20)?;
         let clients = integer(|f| f.limits.clients.as_ref(), 1..=4096)?;
         let deadline_ms = narrow(or(deadline, None, 30_000));
+        let affinity = self.affinity(defaults)?;
+        let own_threads = affinity::threads(defaults, &affinity.value);
         let tasks = self.tasks()?;
         let watches = self.watches(&tasks, deadline_ms.value)?;
         Ok(Settings {
@@ -155,13 +165,14 @@ impl Config {
             engine: self.engine()?,
             providers: self.providers(defaults)?,
             strict_providers: self.flag(|f| f.strict_providers.as_ref()),
-            threads: narrow(or(threads, i64::try_from(defaults.threads).ok(), 1)),
+            threads: narrow(or(threads, i64::try_from(own_threads).ok(), 1)),
+            affinity,
             state_dir: self.state_dir(environment)?,
             memory_bytes: self.memory(defaults)?,
             context_tokens: narrow(or(context, defaults.context_tokens.map(i64::from), 1024)),
             sessions: narrow(or(sessions, defaults.sessions.map(i64::from), 2)),
             queue: narrow(or(queue, None, 8)),
-            kv: self.kv()?,
+            kv: self.kv(defaults)?,
             ttft_ms: self.ttft(&deadline_ms)?,
             deadline_ms,
             max_step_ms: narrow(or(max_step, None, 60)),
@@ -240,9 +251,12 @@ impl Config {
         }
     }
 
-    fn kv(&self) -> Result<Sourced<KvType>, ConfigError> {
+    fn kv(&self, defaults: &Defaults) -> Result<Sourced<KvType>, ConfigError> {
         match self.pick(|f| f.budget.kv.as_ref()) {
-            None => Ok(Sourced::new(KvType::Auto, Origin::Default)),
+            None => Ok(match defaults.kv {
+                Some(kv) => Sourced::new(kv, Origin::Board(defaults.board.clone())),
+                None => Sourced::new(KvType::Auto, Origin::Default),
+            }),
             Some((source, at)) => match KvType::from_name(at.get_ref()) {
                 Some(kv) => Ok(Sourced::new(kv, source.origin(at))),
                 None => {

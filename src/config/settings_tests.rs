@@ -9,7 +9,7 @@ fn defaults() -> Defaults {
         memory_bytes: Some(1 << 30),
         context_tokens: None,
         sessions: Some(4),
-        thermal: ThermalDefaults::default(),
+        ..Defaults::default()
     }
 }
 
@@ -234,4 +234,38 @@ fn quotas_of_peers_are_read_checked_and_shown() {
         let refused = refusal(&format!("[[unix.quota]]\n{keys}\n"));
         assert!(refused.contains(said), "{refused}");
     }
+}
+
+#[test]
+fn cpus_are_the_boards_unless_somebody_says_otherwise() {
+    let board = || Defaults {
+        affinity: CpuList::parse("4-7").expect("a list"),
+        kv: Some(KvType::Int8),
+        ..defaults()
+    };
+    let load = |text: &str, defaults: &Defaults| {
+        let case = Case::new(&[("config.toml", text)]);
+        let environment = environment(&[]);
+        let config = Config::load(Some(&case.path("config.toml")), &environment, &[]);
+        config.and_then(|c| c.settings(&environment, defaults)).expect("sound")
+    };
+    let origin = || Origin::Board("test-board".into());
+    let settings = load("", &board());
+    assert_eq!(settings.affinity, Sourced::new(board().affinity, origin()));
+    assert_eq!(settings.kv, Sourced::new(KvType::Int8, origin()));
+    assert_eq!(settings.threads.value, 3, "the board's");
+    let settings = load("", &defaults());
+    assert_eq!(settings.affinity, Sourced::new(CpuList::default(), Origin::Default));
+    assert_eq!(settings.kv, Sourced::new(KvType::Auto, Origin::Default));
+    let settings = load("affinity = 'none'\n[budget]\nkv = 'f16'\n", &board());
+    assert!(settings.affinity.value.is_empty());
+    assert_eq!(settings.kv.value, KvType::F16);
+    let shown = settings.entries().into_iter().find(|e| e.key == "affinity").expect("listed");
+    assert_eq!(shown.value, "\"none\"");
+    assert_eq!(load("affinity = '0,2-3'", &board()).affinity.value.to_string(), "0,2-3");
+    assert_eq!(load("affinity = '1'", &board()).threads.value, 1, "not three on one CPU");
+    assert_eq!(load("affinity = '1'\nthreads = 2", &board()).threads.value, 2, "as asked for");
+    let refused = refusal("affinity = 'fast'");
+    assert!(refused.contains("config.toml:1:12: \"fast\" is no list of CPUs"), "{refused}");
+    assert!(refused.contains("or \"none\""), "{refused}");
 }

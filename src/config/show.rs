@@ -28,6 +28,10 @@ impl Settings {
             entry("variant", &self.variant, |v| optional(v.as_ref().map(|v| format!("{v:?}")))),
             entry("engine", &self.engine, |v| format!("{:?}", v.name())),
             entry("threads", &self.threads, ToString::to_string),
+            entry("affinity", &self.affinity, |cpus| match cpus.is_empty() {
+                true => "\"none\"".into(),
+                false => format!("{:?}", cpus.to_string()),
+            }),
             entry("state-dir", &self.state_dir, |v| path(v)),
             entry("strict-providers", &self.strict_providers, ToString::to_string),
             entry("budget.memory", &self.memory_bytes, |&v| format!("{:?}", format_bytes(v))),

@@ -1,5 +1,5 @@
 use super::super::environment::Environment;
-use super::super::{Defaults, Settings, ThermalDefaults};
+use super::super::{Defaults, Settings};
 use super::*;
 
 fn load(files: &[(&str, &str)]) -> Result<Settings, String> {
@@ -16,7 +16,7 @@ fn load(files: &[(&str, &str)]) -> Result<Settings, String> {
         memory_bytes: Some(1 << 30),
         context_tokens: None,
         sessions: None,
-        thermal: ThermalDefaults::default(),
+        ..Defaults::default()
     };
     Config::load(Some(&dir.path().join("config.toml")), &environment, &[])
         .and_then(|config| config.settings(&environment, &defaults))

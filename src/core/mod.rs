@@ -4,6 +4,7 @@
 //! and memory can be tested in virtual time. It must not know of engines, text or transports.
 
 pub mod cost;
+pub mod cpus;
 pub mod error;
 pub mod ledger;
 pub mod plan;

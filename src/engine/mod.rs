@@ -4,6 +4,7 @@
 //! nothing of requests, text or time. All engines of one bundle give the same logits within the
 //! bound stated in `docs/reproducibility.md`.
 
+mod affinity;
 pub mod choice;
 mod memory;
 #[cfg(feature = "ort")]
@@ -13,9 +14,11 @@ pub mod scripted;
 pub mod tract;
 pub mod trial;
 
+use crate::core::cpus::CpuList;
 use crate::core::plan::{Caps, KvType, Slot, StepPlan, Want};
 use crate::core::provider::Provider;
 pub use crate::kernels::{share_heap, trim_heap};
+pub use affinity::{allowed_cpus, pin};
 pub use memory::{
     ProcessMemory, peak_rss_bytes, peak_rss_bytes_of, process_memory, process_memory_of, reset_peak,
 };
@@ -33,6 +36,9 @@ pub struct EngineOptions {
     pub max_chunk: u32,
     /// How keys and values are stored.
     pub kv: KvType,
+    /// The CPUs that the threads of a step are kept on; none: any. The thread that calls
+    /// [`Engine::step`] is its owner's to keep there: [`pin`].
+    pub affinity: CpuList,
     /// The execution provider of ONNX Runtime; none: the CPU's own.
     pub provider: Option<Provider>,
     /// How the file begins to which ONNX Runtime writes what each operator took, when the engine is
@@ -43,9 +49,16 @@ pub struct EngineOptions {
 impl Default for EngineOptions {
     /// One thread and one short slot.
     fn default() -> Self {
-        let (threads, slots, context_tokens, max_chunk) = (1, 1, 512, 64);
-        let (kv, provider, profile) = (KvType::Auto, None, None);
-        Self { threads, slots, context_tokens, max_chunk, kv, provider, profile }
+        Self {
+            threads: 1,
+            slots: 1,
+            context_tokens: 512,
+            max_chunk: 64,
+            kv: KvType::Auto,
+            affinity: CpuList::default(),
+            provider: None,
+            profile: None,
+        }
     }
 }
 
@@ -137,6 +150,11 @@ pub trait Engine: Send {
     /// The logits of row `row` of the last successful step, `[n, vocab_size]` with n = 0, 1 or the
     /// row's token count by its [`Want`]. The caller may write on them.
     fn logits(&mut self, row: usize) -> &mut [f32];
+
+    /// The CPUs that the calling thread of [`Engine::step`] belongs on; none: any.
+    fn affinity(&self) -> CpuList {
+        CpuList::default()
+    }
 
     /// Says that `slot` is no longer in use; engines may give pages back.
     fn release(&mut self, slot: Slot);

@@ -5,6 +5,7 @@
 //! of a row never depends on how many rows are computed together. This is the only module besides
 //! foreign-function bindings that may use `unsafe`.
 
+pub mod affinity;
 pub mod attention;
 pub mod dense;
 pub mod elementwise;

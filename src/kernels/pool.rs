@@ -3,6 +3,7 @@
 //! Workers spin for a few tens of microseconds after a job, because the next one of the same step
 //! usually follows at once, and sleep after that: an idle engine costs no CPU time.
 
+use super::affinity;
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -129,6 +130,15 @@ impl Pool {
     /// # Errors
     /// When the system refuses a thread.
     pub fn halting(threads: usize, halted: Halted) -> std::io::Result<Self> {
+        Self::on_cpus(threads, &[], halted)
+    }
+
+    /// The same, with the workers kept on `cpus`; no CPUs: anywhere. Where the caller runs is its own
+    /// affair ([`affinity::Pin`]).
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn on_cpus(threads: usize, cpus: &[usize], halted: Halted) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             state: AtomicU64::new(0),
             unfinished: AtomicUsize::new(0),
@@ -142,11 +152,13 @@ impl Pool {
         });
         let mut pool = Self { shared, workers: Vec::new(), turn: Mutex::new(0) };
         for index in 1..threads.max(1) {
-            let shared = Arc::clone(&pool.shared);
+            let (shared, cpus) = (Arc::clone(&pool.shared), cpus.to_vec());
             let worker = std::thread::Builder::new()
                 .name(format!("kernel-{index}"))
                 .stack_size(256 * 1024)
                 .spawn(move || {
+                    // The caller is refused the same CPUs, and says so; work goes on elsewhere.
+                    let _ = affinity::keep_on(&cpus);
                     while !shared.stop.load(Ordering::Relaxed) {
                         shared.work();
                         shared.wait();
@@ -304,6 +316,32 @@ mod tests {
             limit.store(usize::MAX, Ordering::SeqCst);
             pool.run(1000, &count);
             assert_eq!(begun.load(Ordering::SeqCst), 1000);
+        }
+    }
+
+    #[test]
+    fn workers_stay_on_their_cpus_and_the_caller_where_it_was() {
+        let before = affinity::allowed().expect("known");
+        let last = *before.last().expect("one at least");
+        let pool = Pool::on_cpus(3, &[last], Box::new(|| false)).expect("threads");
+        let seen = Mutex::new(std::collections::BTreeMap::new());
+        for _ in 0..200 {
+            pool.run(12, &|_| {
+                let name = std::thread::current().name().unwrap_or("caller").to_owned();
+                let mut seen = seen.lock().expect("no panic");
+                seen.insert(name, affinity::allowed().expect("known"));
+                drop(seen);
+                std::thread::sleep(Duration::from_micros(50));
+            });
+            if seen.lock().expect("no panic").len() == 3 {
+                break;
+            }
+        }
+        let seen = seen.into_inner().expect("no panic");
+        assert_eq!(seen.len(), 3, "all threads took part: {seen:?}");
+        for (name, cpus) in &seen {
+            let expected = if name.starts_with("kernel-") { vec![last] } else { before.clone() };
+            assert_eq!(*cpus, expected, "{name}");
         }
     }
 

@@ -6,7 +6,7 @@ use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::plan::{MAX_ROWS, ModelId, Row, StepPlan, Want};
 use crate::core::request::{RequestId, StopReason, Time};
 use crate::core::scheduler::{Input, Output, RowOutcome, Scheduler, Step};
-use crate::engine::{Engine, StepError, trim_heap};
+use crate::engine::{Engine, StepError, pin, trim_heap};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -68,6 +68,7 @@ impl Inference {
     /// Serves until the last [`Handle`](super::Handle) is gone or draining is done.
     pub fn run(mut self) {
         self.shared.set_inference_thread(std::thread::current());
+        let _pinned = pin(&self.engine.affinity());
         while !(self.scheduler.is_empty() && (self.closed || self.shared.drain_until().is_some())) {
             self.turn();
         }

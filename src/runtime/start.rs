@@ -11,7 +11,7 @@ use super::shared::Shared;
 use crate::core::cost::Shape;
 use crate::core::pressure::Pressure;
 use crate::core::scheduler::{self, ModelPlan, Scheduler, URGENT_SEATS};
-use crate::engine::{Engine, StepError};
+use crate::engine::{Engine, StepError, pin};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -43,7 +43,10 @@ impl Runtime {
         limits: &Limits,
         mut facts: Map<String, Value>,
     ) -> Result<Self, StepError> {
+        // Only for the steps: the threads below are to run anywhere.
+        let pinned = pin(&engine.affinity());
         let costs = calibrate::costs(engine.as_mut(), remembered)?;
+        drop(pinned);
         let (caps, footprint) = (engine.caps().clone(), engine.footprint());
         facts.insert(
             "slots".into(),

@@ -257,6 +257,10 @@ impl Settled {
 
 fn key(plan: &Plan, bundle: &Bundle, choice: &Choice) -> Key {
     let cpu = Machine::detect(Path::new("/")).cpu;
+    let on = match plan.options.affinity.is_empty() {
+        true => String::new(),
+        false => format!(", on {}", plan.options.affinity),
+    };
     Key {
         model: bundle.hash.clone(),
         engine: match &plan.options.provider {
@@ -264,7 +268,7 @@ fn key(plan: &Plan, bundle: &Bundle, choice: &Choice) -> Key {
             Some(provider) => format!("{}, {}", choice.kind.name(), provider.name),
         },
         library: choice::library_version(choice.kind),
-        cpu: format!("{cpu}, {}", choice::cpu_kernels()),
+        cpu: format!("{cpu}, {}{on}", choice::cpu_kernels()),
         board: plan.board.clone(),
         threads: plan.options.threads,
         // The sheet's lines are remembered for any shape, with the context of the step inside.

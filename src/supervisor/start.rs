@@ -5,10 +5,11 @@ use super::{providers, warm_up};
 use crate::board::Room;
 use crate::bundle::{Bundle, BundleError, Task};
 use crate::config::{Environment, Origin, Settings, Sourced, format_bytes};
+use crate::core::cpus::CpuList;
 use crate::core::plan::{Caps, EngineKind};
 use crate::core::provider::Provider;
 use crate::engine::choice::{self, Choice};
-use crate::engine::{Engine, EngineInfo, EngineOptions, LoadError, StepError};
+use crate::engine::{Engine, EngineInfo, EngineOptions, LoadError, StepError, allowed_cpus, pin};
 use crate::measurements::Measurements;
 use crate::runtime::{Limits, Model, ModelError, Runtime};
 use crate::sheet::{Demands, Freedom, MqttDemands, Shape};
@@ -71,6 +72,7 @@ impl From<&Settings> for Plan {
                 context_tokens: settings.context_tokens.value,
                 max_chunk: MAX_CHUNK,
                 kv: settings.kv.value,
+                affinity: settings.affinity.value.clone(),
                 ..EngineOptions::default()
             },
             chain: settings.providers.value.clone(),
@@ -111,6 +113,29 @@ impl Plan {
     pub fn alone(mut self) -> Self {
         (self.demands.clients, self.demands.mqtt) = (0, None);
         self
+    }
+
+    /// The same on CPUs that this process may run on: all that were named, or any, with a warning.
+    #[must_use]
+    pub fn on_these_cpus(mut self) -> Self {
+        let named = std::mem::take(&mut self.options.affinity);
+        match keeps(&named, &allowed_cpus()) {
+            Ok(()) => self.options.affinity = named,
+            Err(problem) => tracing::warn!("{problem}"),
+        }
+        self
+    }
+}
+
+/// Why threads cannot be kept on the CPUs `named` where only `allowed` may be used.
+fn keeps(named: &CpuList, allowed: &CpuList) -> Result<(), String> {
+    let missing = named.without(allowed);
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(format!(
+            "affinity {named} is left out: CPUs {missing} are not there, or not allowed for this \
+             process (it may use {allowed}); name others, or `affinity = \"none\"`"
+        )),
     }
 }
 
@@ -312,6 +337,7 @@ pub fn prepare(plan: &Plan, phase: &dyn Fn(&str)) -> Result<Ready, StartError> {
 }
 
 fn load(plan: &Plan, phase: &dyn Fn(&str), anew: bool) -> Result<Ready, StartError> {
+    let plan = &plan.clone().on_these_cpus();
     let choice = choice::choose(plan.engine)?;
     match (load_with(plan, choice.clone(), phase, anew), choice::second(plan.engine, &choice)) {
         // An old library does not know every operator.
@@ -360,11 +386,13 @@ fn load_with(
         phase("measuring the largest step");
         warm_up::tokenize(&model, plan.limits.prompt_bytes);
         gauge.tokenized();
+        let pinned = pin(&engine.affinity());
         let touched = warm_up::largest_step(
             engine.as_mut(),
             &bundle.graph,
             budget.subject().position_bytes(),
         )?;
+        drop(pinned);
         gauge.stepped(touched, options.context_tokens);
         budget.remember(gauge.measured());
         if let Some(fits) = budget.keeps(&settled) {
@@ -406,12 +434,31 @@ fn facts(ready: &Ready) -> Map<String, Value> {
         "model": { "name": bundle.name, "version": bundle.version, "sha256": bundle.hash },
         "engine": {
             "name": info.name, "version": info.version, "library": info.library,
-            "reason": ready.choice.reason,
+            "reason": ready.choice.reason, "cpus": cpus(&ready.engine.affinity()),
         },
         "budget": ready.settled.facts(),
     });
     match facts {
         Value::Object(facts) => facts,
         _ => Map::new(),
+    }
+}
+
+/// `4-7`; none: any.
+fn cpus(list: &CpuList) -> Option<String> {
+    (!list.is_empty()).then(|| list.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpus_are_kept_only_if_all_of_them_may_be_used() {
+        let list = |text: &str| CpuList::parse(text).expect("a list");
+        assert_eq!(keeps(&list("4-7"), &list("0-7")), Ok(()));
+        assert_eq!(keeps(&CpuList::default(), &list("0")), Ok(()), "nothing was named");
+        let problem = keeps(&list("4-7"), &list("0-5")).expect_err("two are missing");
+        assert!(problem.contains("CPUs 6-7") && problem.contains("may use 0-5"), "{problem}");
     }
 }

@@ -3,6 +3,7 @@
 //! Session options as measured in `docs/benchmarks.md`: no arena and no memory pattern (memory that
 //! is held between steps is memory a board does not have), spinning only within a run.
 
+mod affinity;
 mod cache;
 mod ffi;
 pub mod library;
@@ -13,6 +14,7 @@ mod stop;
 
 use super::{Engine, EngineInfo, EngineOptions, Footprint, LoadError, StepError, Stop, check_plan};
 use crate::bundle::{GraphSource, KvUpdate, ModelGraph, PortType};
+use crate::core::cpus::CpuList;
 use crate::core::plan::{
     Caps, KvType, MAX_ROWS, Rollback, Row, Shapes, Slot, StepPlan, StopGrain, Want,
 };
@@ -32,6 +34,7 @@ pub struct OrtEngine {
     session: Session,
     stopper: Arc<Stopper>,
     caps: Caps,
+    affinity: CpuList,
     info: EngineInfo,
     footprint: Footprint,
     ports: Ports,
@@ -115,6 +118,7 @@ impl OrtEngine {
             ports: Ports::new(graph).map_err(fault)?,
             session,
             caps,
+            affinity: options.affinity.clone(),
             footprint,
             cache,
             buffers,
@@ -275,6 +279,10 @@ impl Engine for OrtEngine {
         }
     }
 
+    fn affinity(&self) -> CpuList {
+        self.affinity.clone()
+    }
+
     fn release(&mut self, slot: Slot) {
         self.cache.truncate(usize::from(slot.index), 0);
     }
@@ -430,9 +438,21 @@ pub fn built_in_providers() -> Result<Vec<String>, LoadError> {
     ffi::built_in().map_err(LoadError::Library)
 }
 
+/// Why the library cannot run anything on its own provider of this name, if so: it has none.
+pub fn lacks(name: &str) -> Option<String> {
+    match library::load() {
+        Ok(library) => provider::lacks(library, name),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
 #[expect(clippy::result_large_err, reason = "the error of the `ort` crate gives the builder back")]
 fn configure(builder: SessionBuilder, options: &EngineOptions) -> BuilderResult {
     let several = options.threads > 1;
+    let builder = match affinity::thread_affinities(options.threads, &options.affinity) {
+        Some(cpus) => builder.with_config_entry("session.intra_op_thread_affinities", cpus)?,
+        None => builder,
+    };
     builder
         // Not `Level3`, which libraries before 1.23 do not know.
         .with_optimization_level(GraphOptimizationLevel::All)?

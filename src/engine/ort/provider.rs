@@ -19,7 +19,7 @@ pub fn attach(
     if let Some(path) = &provider.plugin {
         plugin::attach(&mut builder, library, provider, path)?;
     } else if !provider.is_cpu() {
-        is_inside(library, provider)?;
+        lacks(library, &provider.name).map_or(Ok(()), Err)?;
         dispatch(provider)?.register(&mut builder).map_err(|e| e.to_string())?;
     }
     match provider.whole {
@@ -30,18 +30,15 @@ pub fn attach(
     }
 }
 
-fn is_inside(library: &Library, provider: &Provider) -> Result<(), String> {
-    let inside = ffi::built_in()?;
-    if inside.contains(&provider.name) {
-        return Ok(());
-    }
-    Err(format!(
-        "ONNX Runtime {} at {} was built without {}: it has {}",
-        library.version,
-        library.path.display(),
-        provider.name,
-        inside.join(", ")
-    ))
+/// That the library was built without the provider of this name, in words, if so.
+pub fn lacks(library: &Library, name: &str) -> Option<String> {
+    let inside = match ffi::built_in() {
+        Ok(inside) if inside.iter().any(|n| n == name) => return None,
+        Ok(inside) => inside.join(", "),
+        Err(problem) => return Some(problem),
+    };
+    let (version, path) = (&library.version, library.path.display());
+    Some(format!("ONNX Runtime {version} at {path} was built without {name}: it has {inside}"))
 }
 
 /// The provider as the `ort` crate knows it, with its options.

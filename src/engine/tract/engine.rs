@@ -14,6 +14,7 @@ use super::lower::{self, Lowered};
 use super::ops::Runtime;
 use super::stopper::{StopHandle, Stopper};
 use crate::bundle::{GraphSource, KvUpdate, ModelGraph};
+use crate::core::cpus::CpuList;
 use crate::core::plan::{
     Caps, KvType, MAX_ROWS, Rollback, Row, Shapes, Slot, StepPlan, StopGrain, Want,
 };
@@ -37,6 +38,7 @@ pub struct TractEngine {
     /// Where each row's logits lie in `logits`, in rows.
     spans: Vec<Range<usize>>,
     caps: Caps,
+    affinity: CpuList,
     info: EngineInfo,
     footprint: Footprint,
     stopper: Arc<Stopper>,
@@ -63,7 +65,8 @@ impl TractEngine {
         let model = read_model(graph).map_err(engine_error)?;
         let stopper = Arc::new(Stopper::default());
         let halted = Arc::clone(&stopper);
-        let pool = Pool::halting(options.threads, Box::new(move || halted.is_stopping()))
+        let halted = Box::new(move || halted.is_stopping());
+        let pool = Pool::on_cpus(options.threads, options.affinity.as_slice(), halted)
             .map_err(|error| engine_error(format!("no thread: {error}")))?;
         let isa = Isa::detect();
         let runtime = Arc::new(Runtime { isa, pool, activations: Mutex::default() });
@@ -130,6 +133,7 @@ impl TractEngine {
             logits: Tensor::default(),
             spans: Vec::new(),
             caps,
+            affinity: options.affinity.clone(),
             info: EngineInfo {
                 name: "tract",
                 version: format!("0.23.9, {} kernels", runtime.isa.name()),
@@ -263,6 +267,10 @@ impl TractEngine {
 impl Engine for TractEngine {
     fn caps(&self) -> &Caps {
         &self.caps
+    }
+
+    fn affinity(&self) -> CpuList {
+        self.affinity.clone()
     }
 
     fn info(&self) -> &EngineInfo {

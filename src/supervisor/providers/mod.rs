@@ -78,13 +78,17 @@ pub fn choose(
             false => Ok(None),
         };
     }
-    let verdicts = verdicts(plan, bundle, phase);
+    let verdicts = match plan.chain.iter().all(|provider| obstacle(provider).is_some()) {
+        // Nothing to compare the CPU with.
+        true => plan.chain.iter().cloned().map(unmet).collect(),
+        false => verdicts(plan, bundle, phase),
+    };
     for verdict in verdicts.iter().filter(|v| !v.provider.is_cpu()) {
         let Some(reason) = verdict.fault() else { continue };
         if plan.is_strict {
             return refuse(&verdict.provider.name, reason);
         }
-        tracing::warn!(provider = %verdict.provider.name, %reason, "provider not used");
+        tracing::info!(provider = %verdict.provider.name, %reason, "provider not used");
     }
     let best = best(&verdicts);
     tracing::info!(provider = best.map_or(CPU, |p| &p.name), "provider chosen");
@@ -103,7 +107,7 @@ pub fn best(verdicts: &[Verdict]) -> Option<&Provider> {
 /// What is known of the CPU and of every provider of the plan's chain, without trying any.
 pub fn remembered(plan: &Plan, bundle: &Bundle) -> Vec<Option<Verdict>> {
     let store = Measurements::new(&plan.cache_dir, key(plan, bundle));
-    let known = |provider: Provider| match missing(&provider) {
+    let known = |provider: Provider| match obstacle(&provider) {
         Some(_) => Some(unmet(provider)),
         None => store.get(&name(&provider)),
     };
@@ -126,7 +130,7 @@ pub fn verdicts(plan: &Plan, bundle: &Bundle, phase: &dyn Fn(&str)) -> Vec<Verdi
         }
     };
     let tried = chain(plan).zip(&names).map(|(provider, name)| {
-        if missing(&provider).is_some() {
+        if obstacle(&provider).is_some() {
             return unmet(provider);
         }
         phase(&format!("trying the provider {}", provider.name));
@@ -145,13 +149,21 @@ fn chain(plan: &Plan) -> impl Iterator<Item = Provider> + '_ {
     std::iter::once(Provider::cpu()).chain(plan.chain.iter().cloned())
 }
 
-fn missing(provider: &Provider) -> Option<&PathBuf> {
-    provider.requires.iter().find(|path| !path.exists())
+/// Why it need not be tried, if so; looked up anew each time, since it is quickly mended.
+fn obstacle(provider: &Provider) -> Option<String> {
+    if let Some(path) = provider.requires.iter().find(|path| !path.exists()) {
+        return Some(format!("it requires {}, which is not there", path.display()));
+    }
+    #[cfg(feature = "ort")]
+    if provider.plugin.is_none() {
+        return crate::engine::ort::lacks(&provider.name);
+    }
+    None
 }
 
 fn unmet(provider: Provider) -> Verdict {
-    let path = missing(&provider).map(|path| path.display().to_string()).unwrap_or_default();
-    Verdict { ran: Err(format!("it requires {path}, which is not there")), provider }
+    let reason = obstacle(&provider).unwrap_or_default();
+    Verdict { ran: Err(reason), provider }
 }
 
 fn attempt(plan: &Plan, provider: &Provider, folder: &Folder) -> Result<Ran, String> {
@@ -295,7 +307,6 @@ mod tests {
     fn what_is_required_and_missing_is_not_tried() {
         let mut provider = Provider::built_in("qnn");
         provider.requires = vec!["/dev/null".into(), "/dev/no-such-npu".into()];
-        assert_eq!(missing(&provider), Some(&PathBuf::from("/dev/no-such-npu")));
         assert!(unmet(provider).fault().is_some_and(|f| f.contains("/dev/no-such-npu")));
     }
 }

@@ -1,0 +1,22 @@
+//! The thread that runs an engine's steps is as much a part of it as those that the engine starts:
+//! it is kept on the same CPUs.
+
+use crate::core::cpus::CpuList;
+use crate::kernels::affinity::{self, Pin};
+
+/// The CPUs that the calling thread may run on; none: the system does not say.
+pub fn allowed_cpus() -> CpuList {
+    affinity::allowed().unwrap_or_default().into_iter().collect()
+}
+
+/// Keeps the calling thread on `cpus` until the result is dropped; no CPUs: leaves it as it is. A
+/// refusal costs speed, not answers: it is a warning.
+pub fn pin(cpus: &CpuList) -> Option<Pin> {
+    match Pin::to(cpus.as_slice()) {
+        Ok(pin) => Some(pin),
+        Err(error) => {
+            tracing::warn!(%error, "the engine cannot be kept on CPUs {cpus}");
+            None
+        }
+    }
+}
