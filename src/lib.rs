@@ -13,6 +13,7 @@
 //! { cli, supervisor, transport } -> watch -> core      config -> { bundle, watch }
 //! supervisor -> pressure -> core
 //! { cli, supervisor } -> sheet -> { bundle, core }     { supervisor, runtime } -> measurements
+//! cli -> store -> bundle
 //! ```
 //!
 //! - [`core`] decides: scheduler, sessions, memory ledger. Pure state machines; time is an argument.
@@ -27,6 +28,7 @@
 //! - [`watch`] decides when sensor readings become an alert, and when the model is asked about it.
 //! - [`sheet`] prices the memory of the whole process; [`measurements`] remembers what only a run
 //!   can tell.
+//! - [`store`] keeps models on a disk, one of them active, whatever ends a command that changes that.
 //! - [`config`], [`supervisor`] and [`cli`] make a process of it.
 
 pub mod board;
@@ -43,6 +45,7 @@ pub mod pressure;
 pub mod runtime;
 pub mod sample;
 pub mod sheet;
+pub mod store;
 pub mod supervisor;
 pub mod text;
 pub mod transport;

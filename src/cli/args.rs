@@ -43,6 +43,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Look at this machine and say what slmd finds and what is missing
     Doctor(DoctorArgs),
+    /// Install models, and say which one is active
+    Model(super::model::ModelArgs),
     /// Try the rules that turn sensor topics into alerts
     Watch(super::watch::WatchArgs),
 }

@@ -16,6 +16,7 @@ mod check;
 mod doctor;
 mod facts;
 mod interrupt;
+mod model;
 mod plan;
 mod remote;
 mod serve;
@@ -27,6 +28,10 @@ pub use args::{
     SamplingArgs, ServeArgs, SocketArgs, StatusArgs,
 };
 
+pub use model::{
+    ActivateArgs, InstallArgs, ModelArgs, ModelCommand, RemoveArgs, RollbackArgs, StoreArgs,
+    TrialArgs, VerifyArgs,
+};
 pub use watch::{RuleArgs, WatchArgs, WatchCommand, WatchTestArgs};
 
 use clap::Parser;
@@ -63,6 +68,7 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Plan(args) => plan::run(args),
         Command::Check(args) => check::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Model(args) => model::run(args),
         Command::Watch(args) => watch::run(args),
     }
 }

@@ -3,6 +3,7 @@
 use super::environment::Environment;
 use super::error::ConfigError;
 use super::file::ConfigFile;
+use super::models::ModelsSettings;
 use super::mqtt::{JournalSettings, MqttSettings};
 use super::quota::Quota;
 use super::size::{format_bytes, parse_bytes};
@@ -88,6 +89,8 @@ pub struct Settings {
     pub mqtt: MqttSettings,
     /// What is remembered of prompts and answers.
     pub journal: JournalSettings,
+    /// Where models are installed, and who may have made them.
+    pub models: ModelsSettings,
     /// The configuration's tasks, by name.
     pub tasks: Vec<Sourced<Task>>,
     /// The watches, in the order of the files.
@@ -141,13 +144,15 @@ impl Config {
         let deadline_ms = narrow(or(deadline, None, 30_000));
         let tasks = self.tasks()?;
         let watches = self.watches(&tasks, deadline_ms.value)?;
+        let state_dir = self.state_dir(environment)?;
         Ok(Settings {
             board: self.board(),
             model: self.optional_path(|f| f.model.as_ref())?,
             variant: self.text(|f| f.variant.as_ref()),
             engine: self.engine()?,
             threads: narrow(or(threads, i64::try_from(defaults.threads).ok(), 1)),
-            state_dir: self.state_dir(environment)?,
+            models: self.models(&state_dir.value)?,
+            state_dir,
             memory_bytes: self.memory(defaults)?,
             context_tokens: narrow(or(context, defaults.context_tokens.map(i64::from), 1024)),
             sessions: narrow(or(sessions, defaults.sessions.map(i64::from), 2)),

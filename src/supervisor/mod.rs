@@ -8,6 +8,7 @@ mod mqtt;
 mod pressure;
 mod quotas;
 mod start;
+pub mod trial;
 mod warm_up;
 
 pub use budget::{Bound, Budget, Ceiling, Settled};
