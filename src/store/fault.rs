@@ -44,6 +44,7 @@ struct Inner {
     fault: Fault,
     operations: u64,
     free_bytes: Option<u64>,
+    is_lying: bool,
 }
 
 /// The disk; clones are the same one.
@@ -165,7 +166,8 @@ impl FaultDisk {
     pub fn new(root: &Path) -> Self {
         let nodes = vec![Node::folder()];
         let root = root.to_owned();
-        let mut inner = Inner { root, nodes, fault: Fault::None, operations: 0, free_bytes: None };
+        let (fault, free_bytes) = (Fault::None, None);
+        let mut inner = Inner { root, nodes, fault, operations: 0, free_bytes, is_lying: false };
         inner.load(&inner.root.clone(), 0);
         Self(Arc::new(Mutex::new(inner)))
     }
@@ -183,6 +185,11 @@ impl FaultDisk {
     /// From now on the disk says that so much is free.
     pub fn set_free(&self, bytes: Option<u64>) {
         self.lock().free_bytes = bytes;
+    }
+
+    /// From now on it only says that it has synced.
+    pub fn lie(&self) {
+        self.lock().is_lying = true;
     }
 
     /// Operations since the fault was set.
@@ -238,6 +245,9 @@ impl Disk for FaultDisk {
         let mut inner = self.lock();
         inner.operate(false)?;
         let id = inner.id(path).expect("created");
+        if inner.is_lying {
+            return Ok(());
+        }
         if let Node::File { seen, durable } = &mut inner.nodes[id] {
             durable.clone_from(seen);
         }
@@ -248,6 +258,9 @@ impl Disk for FaultDisk {
         let mut inner = self.lock();
         inner.operate(false)?;
         let id = inner.id(path).expect("there");
+        if inner.is_lying {
+            return Ok(());
+        }
         if let Node::Folder { seen, durable } = &mut inner.nodes[id] {
             durable.clone_from(seen);
         }

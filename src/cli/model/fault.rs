@@ -7,7 +7,7 @@ use std::io;
 
 /// A failure with the name that `--json` shows.
 pub(super) struct Fault {
-    pub failure: Failure,
+    pub failure: Box<Failure>,
     pub code: String,
     /// Whether JSON that says it was printed already.
     pub is_told: bool,
@@ -15,19 +15,23 @@ pub(super) struct Fault {
 
 impl Fault {
     pub fn new(exit: u8, code: &str, message: impl Into<String>) -> Self {
-        Self { failure: Failure::new(exit, message), code: code.to_owned(), is_told: false }
+        Self::from_failure(Failure::new(exit, message), code)
     }
 
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
-        Self { failure: self.failure.hint(hint), ..self }
+        Self { failure: Box::new(self.failure.hint(hint)), ..self }
+    }
+
+    fn from_failure(failure: Failure, code: &str) -> Self {
+        Self { failure: Box::new(failure), code: code.to_owned(), is_told: false }
     }
 }
 
 impl From<Failure> for Fault {
     fn from(failure: Failure) -> Self {
         let code = if failure.code == CONFIG { "configuration" } else { "failed" };
-        Self { failure, code: code.to_owned(), is_told: false }
+        Self::from_failure(failure, code)
     }
 }
 

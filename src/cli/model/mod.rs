@@ -42,7 +42,7 @@ pub fn run(args: &ModelArgs) -> Result<(), Failure> {
             // The fault itself is what matters.
             let _ = say(&format!("{error:#}\n"));
         }
-        fault.failure
+        *fault.failure
     })
 }
 
