@@ -13,8 +13,9 @@ Examples:
   slmd model rollback                         the one that was active before
   slmd model list
 
-There are two slots. One holds the active model, which `current` in the store's folder is a link to; a
-new one goes into the other. Write model = \"/var/lib/slmd/models/current\" into the configuration.")]
+There are two slots. One holds the active model, which `current` in the store's folder is a link
+to; a new one goes into the other. For the daemon to take the active one, its configuration says
+model = \"/var/lib/slmd/models/current\".")]
 pub struct ModelArgs {
     /// What to do.
     #[command(subcommand)]
@@ -58,9 +59,9 @@ pub struct StoreArgs {
 /// `slmd model install`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
-A model is a folder or a .tar or .tar.gz with slmd.toml in it, which lists every file with its hash. If
-the configuration has models.keys, slmd.toml.minisig beside it must be the signature of slmd.toml with one
-of these keys.")]
+A model is a folder, a .tar or a .tar.gz with slmd.toml in it, which lists every file with its hash.
+If the configuration has models.keys, slmd.toml.minisig beside it must be the signature of slmd.toml
+with one of these keys.")]
 pub struct InstallArgs {
     /// The archive, or the folder
     #[arg(value_name = "FILE|DIR")]
@@ -93,9 +94,9 @@ pub struct VerifyArgs {
 /// `slmd model activate`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
-The trial runs in a process of its own, with the configuration in force: the model must load, fit the
-budget, give its golden answers, and keep latency.max-step-ms and the bounds of its own manifest. If it
-does not, the active model stays, and `slmd model list` says why.")]
+The trial runs in a process of its own, with the configuration in force: the model must load, fit
+the budget, give its golden answers, and keep latency.max-step-ms and the bounds of its own manifest.
+If it does not, the active model stays, and `slmd model list` says why.")]
 pub struct ActivateArgs {
     /// The model's name, or its slot; left out: the one that is not active
     #[arg(value_name = "NAME")]
