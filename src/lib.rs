@@ -14,6 +14,7 @@
 //! board -> { config, core }
 //! supervisor -> pressure -> core
 //! { cli, supervisor } -> sheet -> { bundle, core }     { supervisor, runtime } -> measurements
+//! cli -> store -> bundle
 //! ```
 //!
 //! - [`core`] decides: scheduler, sessions, memory ledger. Pure state machines; time is an argument.
@@ -29,6 +30,7 @@
 //! - [`sheet`] prices the memory of the whole process; [`measurements`] remembers what only a run
 //!   can tell.
 //! - [`board`] knows what the machine is, and defaults that fit it.
+//! - [`store`] keeps models on a disk, one of them active, whatever ends a command that changes that.
 //! - [`config`], [`supervisor`] and [`cli`] make a process of it.
 
 pub mod board;
@@ -45,6 +47,7 @@ pub mod pressure;
 pub mod runtime;
 pub mod sample;
 pub mod sheet;
+pub mod store;
 pub mod supervisor;
 pub mod text;
 pub mod transport;

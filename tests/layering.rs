@@ -16,6 +16,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("measurements", &[]),
     ("sheet", &["core", "bundle"]),
     ("bundle", &["core"]),
+    // Models as files: whether one is good enough to serve is decided above.
+    ("store", &["bundle"]),
     ("text", &["core"]),
     ("sample", &["core", "text"]),
     ("wire", &["core"]),
@@ -68,6 +70,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "board",
             "supervisor",
             "sheet",
+            "store",
             "watch",
         ],
     ),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MANIFEST = "slmd.toml"
+SIGNATURE = "slmd.toml.minisig"  # minisign's, of the manifest: not listed in it
 FORMAT = 1
 
 
@@ -44,6 +45,8 @@ class Manifest:
     tasks: dict[str, Task] = field(default_factory=dict)
     golden: list[Golden] = field(default_factory=list)
     kv: str | None = None  # how the graph keeps keys and values; None: as floats
+    counter: int | None = None  # a device refuses a lower one than it has had; None: 0
+    latency: dict[str, int] = field(default_factory=dict)  # max-decode-ms, max-first-token-ms
 
 
 def sha256(path: Path) -> str:
@@ -60,11 +63,15 @@ def render(manifest: Manifest, files: dict[str, str]) -> str:
     """The manifest as TOML text; `files` maps a name to its SHA-256."""
     lines = [f"format = {FORMAT}"]
     lines += [f"{key} = {_text(getattr(manifest, key))}" for key in ("name", "version", "license")]
+    if manifest.counter is not None:
+        lines.append(f"counter = {manifest.counter}")
     if manifest.kv:
         lines.append(f"kv = {_text(manifest.kv)}")
     if manifest.default_task:
         lines.append(f"default-task = {_text(manifest.default_task)}")
     lines += ["", "[files]"] + [f"{_text(name)} = {_text(digest)}" for name, digest in sorted(files.items())]
+    if manifest.latency:
+        lines += ["", "[latency]"] + [f"{key} = {ms}" for key, ms in manifest.latency.items()]
     for name, task in manifest.tasks.items():
         lines += ["", f"[task.{name}]", f"system = {_text(task.system)}"]
         if task.schema:
@@ -97,13 +104,14 @@ def read(folder: Path) -> Manifest:
     answers = [Golden(g["prompt"], g["tokens"], g["text"], g.get("task")) for g in content.get("golden", [])]
     return Manifest(
         content["name"], content["version"], content["license"], content.get("default-task"), tasks, answers,
-        content.get("kv"),
+        content.get("kv"), content.get("counter"), content.get("latency", {}),
     )  # fmt: skip
 
 
 def write(folder: Path, manifest: Manifest) -> None:
     """Hash every file of `folder` (sub-folders too) and write `slmd.toml` beside them."""
-    paths = [p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST]
+    beside = {folder / MANIFEST, folder / SIGNATURE}
+    paths = [p for p in folder.rglob("*") if p.is_file() and p not in beside]
     text = render(manifest, {p.relative_to(folder).as_posix(): sha256(p) for p in paths})
     tomllib.loads(text)  # a mistake in quoting must fail here, not on the device
     (folder / MANIFEST).write_text(text, encoding="utf-8")

@@ -226,7 +226,21 @@ def add_evaluate(commands) -> None:
 def add_seal(commands) -> None:
     p = commands.add_parser("seal", help="renew the hashes of a bundle after editing a file of it")
     p.add_argument("bundle", type=Path, metavar="DIR")
+    p.add_argument(
+        "--counter",
+        type=counter,
+        metavar="N",
+        help="the counter against going back: a device refuses a lower one than that of a model it has run",
+    )
     p.set_defaults(run=run_seal)
+
+
+def counter(text: str) -> int:
+    """A number that slmd.toml takes as counter."""
+    number = int(text)
+    if not 0 <= number < 2**63:
+        raise ValueError(text)
+    return number
 
 
 def run_convert(args) -> None:
@@ -341,7 +355,7 @@ def run_evaluate(args) -> None:
 def run_seal(args) -> None:
     from slmd_model import default_bundle
 
-    default_bundle.seal(args.bundle)
+    default_bundle.seal(args.bundle, args.counter)
 
 
 def main(argv: list[str] | None = None) -> int:

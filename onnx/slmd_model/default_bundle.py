@@ -1,5 +1,6 @@
 """The default model's bundle (`onnx/default`), and its figures on ONNX Runtime."""
 
+import dataclasses
 import json
 import time
 from collections import defaultdict
@@ -96,6 +97,13 @@ def read_lines(path: Path) -> list[dict]:
     return lines
 
 
-def seal(folder: Path) -> None:
-    """Write the hashes of slmd.toml anew, after a change of a file such as the model card."""
-    bundle.write(folder, bundle.read(folder))
+def seal(folder: Path, counter: int | None = None) -> None:
+    """Write the hashes of slmd.toml anew, after a change of a file such as the model card.
+
+    `counter` is set too, if it is given. A signature is of the old text then, and is removed.
+    """
+    manifest = bundle.read(folder)
+    if counter is not None:
+        manifest = dataclasses.replace(manifest, counter=counter)
+    bundle.write(folder, manifest)
+    (folder / bundle.SIGNATURE).unlink(missing_ok=True)

@@ -22,6 +22,9 @@ pub struct Manifest {
     pub name: String,
     /// The model's version.
     pub version: String,
+    /// Rises with every release that the one before must not come back after; none: 0. A device
+    /// refuses a model of a lower one than it has had (docs/models.md).
+    pub counter: Option<u64>,
     /// SPDX expression.
     pub license: Option<String>,
     /// How the graph keeps keys and values, where the maker chose it: `f32`, `f16` or `int8`.
@@ -31,12 +34,25 @@ pub struct Manifest {
     /// SHA-256, lower-case hex, of every other file.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
+    /// How fast the model must be where it is installed.
+    #[serde(default)]
+    pub latency: LatencySpec,
     /// Tasks by name.
     #[serde(default)]
     pub task: BTreeMap<String, TaskSpec>,
     /// Answers that the model must give, greedily.
     #[serde(default)]
     pub golden: Vec<Golden>,
+}
+
+/// Bounds that a device must keep for the model to be of use there; it is not activated otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LatencySpec {
+    /// Milliseconds of one token's step at the end of the context, at least 1.
+    pub max_decode_ms: Option<u32>,
+    /// Milliseconds from a golden prompt to its first token, at least 1; the slowest counts.
+    pub max_first_token_ms: Option<u32>,
 }
 
 /// A prompt and the answer that the model must give to it, sampled greedily.
@@ -53,15 +69,25 @@ pub struct Golden {
     pub text: String,
 }
 
+impl Manifest {
+    /// From the text of the file called `file` in messages.
+    ///
+    /// # Errors
+    /// If it cannot be parsed or contradicts itself.
+    pub fn parse(file: &str, bytes: &[u8]) -> Result<Self, BundleError> {
+        let manifest = parse(file, bytes)?;
+        check(file, &manifest)?;
+        Ok(manifest)
+    }
+}
+
 /// Reads the manifest; `None` if the bundle has none.
 ///
 /// # Errors
 /// If it cannot be parsed or contradicts itself.
 pub fn read(files: &Files) -> Result<Option<Manifest>, BundleError> {
     let Some(bytes) = files.read(MANIFEST, CONFIG_LIMIT)? else { return Ok(None) };
-    let manifest = parse(&files.display(MANIFEST), &bytes)?;
-    check(&files.display(MANIFEST), &manifest)?;
-    Ok(Some(manifest))
+    Manifest::parse(&files.display(MANIFEST), &bytes).map(Some)
 }
 
 fn parse(file: &str, bytes: &[u8]) -> Result<Manifest, BundleError> {
@@ -104,6 +130,10 @@ fn check(file: &str, manifest: &Manifest) -> Result<(), BundleError> {
             ));
         }
     }
+    check_latency(file, manifest)?;
+    if manifest.golden.iter().any(|golden| golden.tokens.is_empty() && golden.text.is_empty()) {
+        return Err(BundleError::field(file, "golden", "tokens or text", "neither"));
+    }
     let tasks = [("default-task", &manifest.default_task)]
         .into_iter()
         .chain(manifest.golden.iter().map(|g| ("golden.task", &g.task)));
@@ -115,6 +145,21 @@ fn check(file: &str, manifest: &Manifest) -> Result<(), BundleError> {
         }
     }
     Ok(())
+}
+
+fn check_latency(file: &str, manifest: &Manifest) -> Result<(), BundleError> {
+    let LatencySpec { max_decode_ms, max_first_token_ms } = manifest.latency;
+    let bounds = [("max-decode-ms", max_decode_ms), ("max-first-token-ms", max_first_token_ms)];
+    if let Some((key, _)) = bounds.iter().find(|(_, bound)| *bound == Some(0)) {
+        return Err(BundleError::field(file, format!("latency.{key}"), "at least 1", 0));
+    }
+    match max_first_token_ms.is_some() && manifest.golden.is_empty() {
+        true => {
+            let field = "latency.max-first-token-ms";
+            Err(BundleError::field(file, field, "a [[golden]] prompt to time", "none"))
+        }
+        false => Ok(()),
+    }
 }
 
 /// Holds every listed file against its hash, and every used one against the list.
@@ -212,8 +257,8 @@ mod tests {
     fn what_is_wrong_has_a_place() {
         assert_eq!(
             checked("nmae = 3\n").expect_err("unknown"),
-            "m:4:1: unknown field `nmae`, expected one of `format`, `name`, `version`, `license`, `kv`, \
-             `default-task`, `files`, `task`, `golden`"
+            "m:4:1: unknown field `nmae`, expected one of `format`, `name`, `version`, `counter`, \
+             `license`, `kv`, `default-task`, `files`, `latency`, `task`, `golden`"
         );
         assert!(checked("default-task = 'x'").expect_err("none").contains("default-task"));
         assert!(checked("[files]\n'../x' = 'a'").expect_err("outside").contains("inside"));
@@ -221,6 +266,28 @@ mod tests {
         let other = parse("m", b"format = 2\nname = 'n'\nversion = '1'").expect("parses");
         assert!(check("m", &other).expect_err("format").to_string().contains("format = 1"));
         assert_eq!(parse("m", b"a\n\xff").expect_err("bytes").to_string(), "m:2:0: not UTF-8");
+    }
+
+    #[test]
+    fn counters_and_bounds_are_checked() {
+        let golden = "[[golden]]\nprompt = 'p'\ntokens = [1]\ntext = 'x'\n";
+        let sound = checked(&format!(
+            "counter = 7\n[latency]\nmax-decode-ms = 40\nmax-first-token-ms = 300\n{golden}"
+        ))
+        .expect("sound");
+        assert_eq!((sound.counter, sound.latency.max_decode_ms), (Some(7), Some(40)));
+        assert_eq!(checked("").expect("sound").counter, None);
+        for (text, says) in [
+            ("counter = -1", "-1"),
+            ("counter = 1.5", "1.5"),
+            ("[latency]\nmax-decode-ms = 0", "latency.max-decode-ms: expected at least 1"),
+            ("[latency]\nmax-first-token-ms = 9", "[[golden]]"),
+            ("[latency]\nmax-step-ms = 9", "max-step-ms"),
+            ("[[golden]]\nprompt = 'p'\ntokens = []\ntext = ''", "tokens or text"),
+        ] {
+            let error = checked(text).expect_err(text);
+            assert!(error.contains(says), "{text}: {error}");
+        }
     }
 
     #[test]

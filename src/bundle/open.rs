@@ -7,7 +7,7 @@ use super::files::{CONFIG_LIMIT, EmbeddedFile, Files, hex, is_inside, parse_json
 use super::generation::{Gatherer, Generation, GenerationFile};
 use super::graph::{GraphSource, ModelGraph};
 use super::layout::{Layout, choose_graph};
-use super::manifest::{self, Golden, MANIFEST, Manifest};
+use super::manifest::{self, Golden, LatencySpec, MANIFEST, Manifest};
 use super::map;
 use super::onnx::{GraphProto, ModelProto};
 use super::ports;
@@ -16,7 +16,7 @@ use super::text_files::{self, TextFiles};
 use prost::Message;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const GENERATION: &str = "generation_config.json";
 
@@ -29,6 +29,10 @@ pub struct Bundle {
     pub name: String,
     /// The manifest's version.
     pub version: Option<String>,
+    /// The manifest's counter against going back; none: 0.
+    pub counter: u64,
+    /// How fast it must be where it is installed.
+    pub latency: LatencySpec,
     /// The manifest's licence: an SPDX expression.
     pub license: Option<String>,
     /// The decoder's ports.
@@ -72,7 +76,7 @@ impl Bundle {
         variant: Option<&str>,
         memory_bytes: Option<u64>,
     ) -> Result<Self, BundleError> {
-        let path = path.as_ref();
+        let path = &resolved(path.as_ref());
         let shown = path.display().to_string();
         match path.metadata() {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -111,6 +115,14 @@ impl Bundle {
     }
 }
 
+/// What a link stands for now: it may be switched to another model while the files are read.
+fn resolved(path: &Path) -> PathBuf {
+    match path.is_symlink() {
+        true => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
+        false => path.to_owned(),
+    }
+}
+
 fn open(
     files: &Files,
     variant: Option<&str>,
@@ -144,6 +156,8 @@ fn open(
         layout,
         name: manifest.as_ref().map_or(fallback_name, |m| m.name.clone()),
         version: manifest.as_ref().map(|m| m.version.clone()),
+        counter: manifest.as_ref().and_then(|m| m.counter).unwrap_or(0),
+        latency: manifest.as_ref().map_or_else(LatencySpec::default, |m| m.latency),
         license: manifest.as_ref().and_then(|m| m.license.clone()),
         graph: read.graph,
         text,
@@ -309,4 +323,4 @@ fn directory_name(files: &Files) -> String {
 
 #[cfg(test)]
 #[path = "open_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -13,7 +13,7 @@ fn value(name: &str, elem_type: i32, axes: &[i64]) -> ValueInfoProto {
 }
 
 /// One layer, one head of two, a vocabulary of five; `weights` as external data.
-fn onnx(weights: Option<&str>) -> Vec<u8> {
+pub fn onnx(weights: Option<&str>) -> Vec<u8> {
     let cache = |name| value(name, data_type::FLOAT, &[1, 1, 4, 2]);
     let external_data = weights
         .map(|location| {

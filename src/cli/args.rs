@@ -46,6 +46,8 @@ pub enum Command {
     /// Try one execution provider, in the process that the daemon starts for it
     #[command(hide = true)]
     TryProvider,
+    /// Install models, and say which one is active
+    Model(super::model::ModelArgs),
     /// Try the rules that turn sensor topics into alerts
     Watch(super::watch::WatchArgs),
 }

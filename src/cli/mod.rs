@@ -17,6 +17,7 @@ mod check;
 mod doctor;
 mod facts;
 mod interrupt;
+mod model;
 mod plan;
 mod plan_sizes;
 mod remote;
@@ -30,6 +31,10 @@ pub use args::{
     SamplingArgs, ServeArgs, SocketArgs, StatusArgs,
 };
 
+pub use model::{
+    ActivateArgs, InstallArgs, ModelArgs, ModelCommand, RemoveArgs, RollbackArgs, StoreArgs,
+    TrialArgs, VerifyArgs,
+};
 pub use watch::{RuleArgs, WatchArgs, WatchCommand, WatchTestArgs};
 
 use clap::Parser;
@@ -67,6 +72,7 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Check(args) => check::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::TryProvider => try_provider::run(),
+        Command::Model(args) => model::run(args),
         Command::Watch(args) => watch::run(args),
     }
 }

@@ -4,6 +4,7 @@
 
 #![allow(missing_docs, reason = "KEYS documents every key, and a test holds the two together")]
 
+use super::models::ModelsSection;
 use super::mqtt::{JournalSection, MqttSection};
 use super::quota::PeerQuotaSection;
 use super::thermal::ThermalSection;
@@ -45,6 +46,8 @@ pub struct ConfigFile {
     pub mqtt: MqttSection,
     #[serde(default)]
     pub journal: JournalSection,
+    #[serde(default)]
+    pub models: ModelsSection,
     #[serde(default)]
     pub task: BTreeMap<String, Spanned<TaskSpec>>,
     #[serde(default)]

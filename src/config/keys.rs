@@ -337,4 +337,35 @@ pub const KEYS: &[Key] = &[
         "86400",
         "Seconds that an answer is kept for a client that asks again, 60 to 31536000.",
     ),
+    key(
+        "models.dir",
+        Kind::Path,
+        "`models` in `state-dir`",
+        "Where `slmd model` keeps the models that it installs; `current` in it is the one that was \
+         activated.",
+    ),
+    key(
+        "models.keys",
+        Kind::List,
+        "none",
+        "Public keys of minisign (`RWQ...`); a model that is signed must be signed by one of them.",
+    ),
+    key(
+        "models.require-signature",
+        Kind::Boolean,
+        "`true` if there are keys",
+        "Whether models that nobody signed are refused.",
+    ),
+    key(
+        "models.max-bytes",
+        Kind::Size,
+        "`8GiB`",
+        "The most bytes of a model that is installed, unpacked; at least 1MiB.",
+    ),
+    key(
+        "models.trial-timeout-s",
+        Kind::Integer,
+        "300",
+        "Seconds that the trial of a model may take before it is refused, 1 to 86400.",
+    ),
 ];

@@ -195,7 +195,8 @@ mod tests {
         let mut typed = Vec::new();
         for name in known::<ConfigFile>("zzz = 1") {
             match name.as_str() {
-                "budget" | "latency" | "unix" | "thermal" | "limits" | "mqtt" | "journal" => {
+                "budget" | "latency" | "unix" | "thermal" | "limits" | "mqtt" | "journal"
+                | "models" => {
                     let keys = known::<ConfigFile>(&format!("{name}.zzz = 1"));
                     let keys = keys.iter().map(|key| format!("{name}.{key}"));
                     typed.extend(keys.filter(|key| !key.ends_with(".quota")));

@@ -4,6 +4,7 @@ use super::affinity;
 use super::environment::Environment;
 use super::error::ConfigError;
 use super::file::ConfigFile;
+use super::models::ModelsSettings;
 use super::mqtt::{JournalSettings, MqttSettings};
 use super::quota::Quota;
 use super::size::{format_bytes, parse_bytes};
@@ -103,6 +104,8 @@ pub struct Settings {
     pub mqtt: MqttSettings,
     /// What is remembered of prompts and answers.
     pub journal: JournalSettings,
+    /// Where models are installed, and who may have made them.
+    pub models: ModelsSettings,
     /// The configuration's tasks, by name.
     pub tasks: Vec<Sourced<Task>>,
     /// The watches, in the order of the files.
@@ -158,6 +161,7 @@ impl Config {
         let own_threads = affinity::threads(defaults, &affinity.value);
         let tasks = self.tasks()?;
         let watches = self.watches(&tasks, deadline_ms.value)?;
+        let state_dir = self.state_dir(environment)?;
         Ok(Settings {
             board: self.board(),
             model: self.optional_path(|f| f.model.as_ref())?,
@@ -167,7 +171,8 @@ impl Config {
             strict_providers: self.flag(|f| f.strict_providers.as_ref()),
             threads: narrow(or(threads, i64::try_from(own_threads).ok(), 1)),
             affinity,
-            state_dir: self.state_dir(environment)?,
+            models: self.models(&state_dir.value)?,
+            state_dir,
             memory_bytes: self.memory(defaults)?,
             context_tokens: narrow(or(context, defaults.context_tokens.map(i64::from), 1024)),
             sessions: narrow(or(sessions, defaults.sessions.map(i64::from), 2)),

@@ -55,6 +55,7 @@ impl Settings {
         all.extend(self.mqtt.entries());
         all.extend(self.journal.entries());
         all.extend(provider::entries(&self.providers));
+        all.extend(self.models.entries());
         all.extend(quota::entries("unix.quota", &self.unix_quotas));
         all.extend(quota::entries("mqtt.quota", &self.mqtt.quotas));
         all.extend(self.tasks.iter().map(|task| Entry {

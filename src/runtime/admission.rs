@@ -7,6 +7,7 @@ use super::job::Job;
 use super::limits::Limits;
 use super::model::{Model, ReadyTask};
 use super::outbox::{Event, Origin};
+use super::prompt::{self, bad};
 use super::shared::{Shared, Work};
 use crate::bundle::Task;
 use crate::core::error::{ErrorCode, RejectReason};
@@ -14,7 +15,7 @@ use crate::core::plan::{Caps, ModelId};
 use crate::core::request::{Deadline, Sampling};
 use crate::core::session::Ticket;
 use crate::sample::{Constraint, ResponseShape, Sampler};
-use crate::text::{Conversation, Detokenizer, StopStrings, TextError};
+use crate::text::{Detokenizer, StopStrings};
 use crate::wire::{Ask, Reply, ResponseFormat};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -134,7 +135,7 @@ impl Admission {
     fn prepare(&mut self, ask: &Ask) -> Result<Prepared, RejectReason> {
         let task = self.task_name(ask)?;
         let ready = task.as_deref().map(|name| &self.model.tasks[name]);
-        let tokens = self.tokens(ask, ready)?;
+        let tokens = prompt::tokens(&self.model, &self.caps, &self.limits, ask, ready)?;
         let sampling = sampling(&self.model.sampling, ready, ask);
         let shape = match &ask.response_format {
             Some(format) => shape_of(format),
@@ -164,82 +165,6 @@ impl Admission {
             None => Ok(None),
         }
     }
-
-    fn tokens(&self, ask: &Ask, task: Option<&ReadyTask>) -> Result<Vec<u32>, RejectReason> {
-        let bytes = ask.prompt.iter().map(String::len).sum::<usize>()
-            + ask.messages.iter().map(|m| m.content.len()).sum::<usize>();
-        if bytes > self.limits.prompt_bytes {
-            return Err(RejectReason::new(
-                ErrorCode::TooLarge,
-                format!(
-                    "the prompt has {bytes} bytes; at most {} are taken",
-                    self.limits.prompt_bytes
-                ),
-            ));
-        }
-        let context = self.caps.context_tokens as usize;
-        let tokens = match &self.model.chat {
-            Some(chat) => {
-                let conversation = self.conversation(ask, task)?;
-                let rendered =
-                    chat.render(&conversation, self.model.tokenizer.control()).map_err(refuse)?;
-                self.model.tokenizer.encode_rendered(&rendered)
-            }
-            None => {
-                let text = self.raw(ask, task)?;
-                if self.model.tokenizer.text_cannot_fit(&text, context) {
-                    return Err(self.too_long(&format!("the prompt's {bytes} bytes are")));
-                }
-                self.model.tokenizer.encode(&text, true)
-            }
-        }
-        .map_err(refuse)?;
-        if tokens.len() >= context {
-            return Err(self.too_long(&format!("the prompt's {} tokens are", tokens.len())));
-        }
-        Ok(tokens)
-    }
-
-    fn too_long(&self, what: &str) -> RejectReason {
-        let fit = self.caps.context_tokens - 1;
-        let mut reason = RejectReason::new(
-            ErrorCode::MemoryInfeasible,
-            format!("{what} too long for the context of this model: at most {fit} tokens fit"),
-        );
-        reason.max_tokens_that_fit = Some(fit);
-        reason
-    }
-
-    fn conversation(
-        &self,
-        ask: &Ask,
-        task: Option<&ReadyTask>,
-    ) -> Result<Conversation, RejectReason> {
-        let mut conversation = Conversation::new(self.model.tokenizer.names());
-        if let Some(system) = task.and_then(|t| t.task.system.as_deref()) {
-            conversation.push("system", system);
-        }
-        if ask.messages.is_empty() {
-            conversation.push("user", &user_text(ask, task)?);
-        } else {
-            ask.messages.iter().for_each(|m| conversation.push(&m.role, &m.content));
-        }
-        Ok(conversation)
-    }
-
-    /// The prompt of a model without a chat template.
-    fn raw(&self, ask: &Ask, task: Option<&ReadyTask>) -> Result<String, RejectReason> {
-        if !ask.messages.is_empty() {
-            return Err(bad(
-                "this model has no chat template: send `prompt` instead of `messages`",
-            ));
-        }
-        let text = user_text(ask, task)?;
-        Ok(match task.and_then(|t| t.task.system.as_deref()) {
-            Some(system) => format!("{system}\n{text}"),
-            None => text,
-        })
-    }
 }
 
 /// A request that was understood.
@@ -248,25 +173,6 @@ struct Prepared {
     tokens: Vec<u32>,
     sampling: Sampling,
     constraint: Option<Box<dyn Constraint>>,
-}
-
-/// The user's message: what the task's template makes of the prompt and of `vars`; without a
-/// template the prompt, or else `vars` as JSON.
-fn user_text(ask: &Ask, task: Option<&ReadyTask>) -> Result<String, RejectReason> {
-    match (task.and_then(|t| t.template.as_ref()), &ask.prompt) {
-        (Some(template), prompt) => {
-            let mut vars = ask.vars.clone().unwrap_or_else(|| serde_json::json!({}));
-            if let (Some(vars), Some(prompt)) = (vars.as_object_mut(), prompt) {
-                vars.insert("prompt".to_owned(), prompt.as_str().into());
-            }
-            template.render(&vars).map_err(refuse)
-        }
-        (None, Some(prompt)) => Ok(prompt.clone()),
-        (None, None) => match &ask.vars {
-            Some(vars) => Ok(vars.to_string()),
-            None => Err(bad("neither `prompt` nor `messages` nor `vars`")),
-        },
-    }
 }
 
 /// What the request asks, then the task, then the model.
@@ -298,18 +204,6 @@ fn shape_of(format: &ResponseFormat) -> Option<ResponseShape> {
         ResponseFormat::Regex(regex) => ResponseShape::Regex(regex.clone()),
         ResponseFormat::Lark(grammar) => ResponseShape::Lark(grammar.clone()),
     })
-}
-
-fn bad(message: impl Into<String>) -> RejectReason {
-    RejectReason::new(ErrorCode::BadRequest, message)
-}
-
-fn refuse(error: TextError) -> RejectReason {
-    let code = match error {
-        TextError::TooLong { .. } => ErrorCode::TooLarge,
-        _ => ErrorCode::BadRequest,
-    };
-    RejectReason::new(code, error.to_string())
 }
 
 fn list(names: &[&str]) -> String {

@@ -13,10 +13,12 @@ mod model;
 mod outbox;
 mod overrun;
 mod predictions;
+mod prompt;
 mod service;
 mod shared;
 mod start;
 
+pub use calibrate::costs;
 pub use handle::Handle;
 pub use limits::Limits;
 pub use model::{Model, ModelError, ReadyTask};

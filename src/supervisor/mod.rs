@@ -9,6 +9,7 @@ mod pressure;
 pub mod providers;
 mod quotas;
 mod start;
+pub mod trial;
 mod warm_up;
 
 pub use budget::{Bound, Budget, Ceiling, Settled};
