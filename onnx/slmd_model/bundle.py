@@ -36,6 +36,16 @@ class Golden:
 
 
 @dataclass(frozen=True)
+class Static:
+    """Two graphs of fixed shapes: docs/npu.md."""
+
+    prefill: str
+    decode: str
+    chunk: int
+    context: int
+
+
+@dataclass(frozen=True)
 class Manifest:
     name: str
     version: str
@@ -44,6 +54,7 @@ class Manifest:
     tasks: dict[str, Task] = field(default_factory=dict)
     golden: list[Golden] = field(default_factory=list)
     kv: str | None = None  # how the graph keeps keys and values; None: as floats
+    static: Static | None = None  # instead of one graph of any shape
 
 
 def sha256(path: Path) -> str:
@@ -64,6 +75,10 @@ def render(manifest: Manifest, files: dict[str, str]) -> str:
         lines.append(f"kv = {_text(manifest.kv)}")
     if manifest.default_task:
         lines.append(f"default-task = {_text(manifest.default_task)}")
+    if manifest.static:
+        pair = manifest.static
+        lines += ["", "[static]"] + [f"{key} = {_text(getattr(pair, key))}" for key in ("prefill", "decode")]
+        lines += [f"{key} = {getattr(pair, key)}" for key in ("chunk", "context")]
     lines += ["", "[files]"] + [f"{_text(name)} = {_text(digest)}" for name, digest in sorted(files.items())]
     for name, task in manifest.tasks.items():
         lines += ["", f"[task.{name}]", f"system = {_text(task.system)}"]
@@ -97,7 +112,7 @@ def read(folder: Path) -> Manifest:
     answers = [Golden(g["prompt"], g["tokens"], g["text"], g.get("task")) for g in content.get("golden", [])]
     return Manifest(
         content["name"], content["version"], content["license"], content.get("default-task"), tasks, answers,
-        content.get("kv"),
+        content.get("kv"), Static(**content["static"]) if "static" in content else None,
     )  # fmt: skip
 
 

@@ -2,8 +2,9 @@
 
 Activations are 16-bit codes (u16), weights 8-bit ones (s8, a scale for each output channel), keys and
 values u8 or u16 codes with one scale a layer: what Hexagon-class NPUs multiply natively ("a16w8"). The cache's
-ports hold codes, and the past and the new share one scale, so the host copies bytes. The mask's port holds the codes
-1 and 0, which mean a score as it is and a score that loses MASKED.
+ports hold codes, and the past and the new share one scale, so the host copies bytes. In the mask's port the largest
+code means a score as it is, and 0 one that loses as much as all scores have of range: the addend's scale is then
+about that of the sum, as compilers of fixed-point additions need it.
 
 One unit is: DequantizeLinear on every input, the operator, QuantizeLinear on the output. Operators that
 only move values keep the encoding of their input, as such compilers demand.
@@ -16,7 +17,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from slmd_model.static_graph import MASK, MASK_ADDED, MASKED
+from slmd_model.static_graph import MASK, MASK_ADDED, SCORES
 
 MOVES = ("Reshape", "Transpose", "Split", "Slice", "Gather", "Concat")
 TYPES = {np.uint8: TensorProto.UINT8, np.uint16: TensorProto.UINT16, np.int8: TensorProto.INT8}
@@ -50,7 +51,7 @@ class Encoding:
 
 
 SOFTMAX = Encoding(np.uint16, 1 / 65535, 0)
-MASK_CODES = Encoding(np.uint16, MASKED, 1)
+MASK_CODE = 65535  # of a score as it is
 
 
 def quantise(model: onnx.ModelProto, ranges: dict[str, tuple[float, float]], cache: Callable) -> onnx.ModelProto:
@@ -61,6 +62,8 @@ def quantise(model: onnx.ModelProto, ranges: dict[str, tuple[float, float]], cac
 class Rewriter:
     def __init__(self, model, ranges, cache) -> None:
         self.model, self.ranges, self.cache = model, ranges, cache
+        reach = max(high - low for name, (low, high) in ranges.items() if name.startswith(SCORES))
+        self.mask = Encoding(np.uint16, reach / MASK_CODE, MASK_CODE)
         self.weights = {t.name: t for t in model.graph.initializer}
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
@@ -92,7 +95,7 @@ class Rewriter:
 
     def add_input(self, port) -> None:
         if port.name == MASK:
-            encoding, name = MASK_CODES, MASK_ADDED
+            encoding, name = self.mask, MASK_ADDED
         elif port.name.startswith("past_key_values."):
             encoding, name = self.cache_of(port.name), f"/{port.name}"
         else:

@@ -22,7 +22,7 @@ from slmd_model.standard_graph import Llama
 OPSET = 23  # RMSNormalization
 IR_VERSION = 11
 MASKED = 1e4  # what a score loses where a token may not look
-MASK, MASK_ADDED = "attention_mask", "/mask/added"
+MASK, MASK_ADDED, SCORES = "attention_mask", "/mask/added", "/scores/"
 
 
 class StaticLlama(Llama):
@@ -73,10 +73,11 @@ class StaticLlama(Llama):
         return g("Add", g("Mul", x, tables[0]), g("Mul", turned, tables[1]))
 
     def mask(self) -> str:
-        """What is added to the scores [1, 1, tokens, context + tokens]."""
+        """What is added to the scores [1, 1, group * tokens, context + tokens]: all heads of a group see the same."""
         g = self.g
         lacks = g("Sub", MASK, g.constant(1, np.float32), name="/mask/lacks")
-        return g("Mul", lacks, g.constant(MASKED, np.float32), name=MASK_ADDED)
+        added = g("Mul", lacks, g.constant(MASKED, np.float32), name=MASK_ADDED)
+        return added if self.group == 1 else g("Concat", *[added] * self.group, axis=2, name="/mask/grouped")
 
     def by_head(self, x: str, heads: int) -> str:
         split = self.g("Reshape", x, self.g.constant([1, self.tokens, heads, self.head_dim]))
@@ -95,20 +96,23 @@ class StaticLlama(Llama):
             q, k = self.norm(q, f"{prefix}.q_norm.weight"), self.norm(k, f"{prefix}.k_norm.weight")
         k = self.with_past(self.rotate(k, tables), layer, "key")
         v = self.with_past(v, layer, "value")
-        scores = g("MatMul", self.grouped(self.rotate(q, tables), self.head_dim), g("Transpose", k, perm=[0, 1, 3, 2]))
-        total = self.context + self.tokens
-        scores = g("Reshape", scores, g.constant([1, self.heads, self.tokens, total]))
-        weights = g("Softmax", g("Add", scores, mask, name=f"/scores/{layer}"), axis=-1)
-        mixed = g("MatMul", self.grouped(weights, total), v)
+        scores = g("MatMul", self.grouped(self.rotate(q, tables)), g("Transpose", k, perm=[0, 1, 3, 2]))
+        weights = g("Softmax", g("Add", scores, mask, name=f"{SCORES}{layer}"), axis=-1)
+        mixed = g("MatMul", weights, v)
         mixed = g("Reshape", mixed, g.constant([1, self.heads, self.tokens, self.head_dim]))
         mixed = g("Transpose", mixed, perm=[0, 2, 1, 3])
         flat = g("Reshape", mixed, g.constant([1, self.tokens, self.heads * self.head_dim]))
         return self.linear(flat, f"{prefix}.o_proj")
 
-    def grouped(self, x: str, width: int) -> str:
-        """[1, heads, tokens, width] with the query heads of a group as rows of their key head."""
-        rows = self.heads // self.kv_heads * self.tokens
-        return self.g("Reshape", x, self.g.constant([1, self.kv_heads, rows, width]))
+    def grouped(self, x: str) -> str:
+        """[1, heads, tokens, head_dim] with the query heads of a group as rows of their key head."""
+        rows = self.group * self.tokens
+        return self.g("Reshape", x, self.g.constant([1, self.kv_heads, rows, self.head_dim]))
+
+    @property
+    def group(self) -> int:
+        """Query heads of a key head."""
+        return self.heads // self.kv_heads
 
     def head(self, x: str) -> None:
         """Logits of the last row."""

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from slmd_model import kv_scales
 from slmd_model.errors import UserError
 from slmd_model.kv_scales import MARGIN, Rotation
-from slmd_model.static_graph import MASK_ADDED, MASKED
+from slmd_model.static_graph import MASKED, SCORES
 from slmd_model.static_session import StaticDecoder, cpu_session
 
 BELOW = 16.0  # a score that is masked ends so far below the lowest one that is not
@@ -43,7 +43,7 @@ class Calibrator(StaticDecoder):
 
     def seen(self, results: dict[str, np.ndarray]) -> None:
         for name, values in results.items():
-            if name.startswith("/scores/"):
+            if name.startswith(SCORES):
                 kept = values[values > -MASKED / 2]
                 self.ranges.widen(name, np.append(kept, kept.min() - BELOW))
             elif values.dtype == np.float32:
@@ -67,7 +67,7 @@ def instrument(model: onnx.ModelProto) -> onnx.ModelProto:
     there = {o.name for o in out.graph.output}
     for node in model.graph.node:
         for name in node.output:
-            if name not in there and name != MASK_ADDED:
+            if name not in there and not name.startswith("/mask/"):
                 out.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     return out
 

@@ -34,12 +34,13 @@ class Chunk:
         """All outputs for `tokens` after `length` positions of `past`; a short chunk is padded at its front."""
         pad, mask = self.tokens - len(tokens), self.inputs["attention_mask"]
         allowed = np.zeros(mask.shape, NUMPY_TYPES[mask.type])
+        yes = 1 if allowed.dtype == np.float32 else np.iinfo(allowed.dtype).max
         context = mask.shape[3] - self.tokens
         for row in range(self.tokens):
             if row >= pad:
-                allowed[0, 0, row, :length] = 1
+                allowed[0, 0, row, :length] = yes
             # A row of padding looks at itself alone, so that it is finite; nothing reads it.
-            allowed[0, 0, row, context + min(row, pad) : context + row + 1] = 1
+            allowed[0, 0, row, context + min(row, pad) : context + row + 1] = yes
         ids = np.array([[0] * pad + list(tokens)], np.int32)
         positions = np.array([[0] * pad + list(range(length, length + len(tokens)))], np.int32)
         feed = {"input_ids": ids, "position_ids": positions, "attention_mask": allowed, **past}

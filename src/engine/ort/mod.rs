@@ -6,6 +6,7 @@
 mod cache;
 mod ffi;
 pub mod library;
+mod pair;
 mod spans;
 mod stop;
 
@@ -19,12 +20,24 @@ use cache::Cache;
 use ffi::{Block, Tensor};
 use ort::session::builder::{BuilderResult, GraphOptimizationLevel, SessionBuilder};
 use ort::session::{IoBinding, Session};
+pub use pair::PairEngine;
 use spans::Span;
 use std::ffi::CString;
 use std::sync::Arc;
 use stop::Stopper;
 
-/// A decoder graph in ONNX Runtime.
+/// Loads `graph` into the engine for its kind of shapes.
+///
+/// # Errors
+/// [`LoadError`]: no library, or what ONNX Runtime says of the graph.
+pub fn load(graph: &ModelGraph, options: &EngineOptions) -> Result<Box<dyn Engine>, LoadError> {
+    Ok(match &graph.fixed {
+        Some(fixed) => Box::new(PairEngine::load(graph, fixed, options)?),
+        None => Box::new(OrtEngine::load(graph, options)?),
+    })
+}
+
+/// A decoder graph of any shape in ONNX Runtime.
 pub struct OrtEngine {
     session: Session,
     stopper: Arc<Stopper>,
@@ -90,7 +103,7 @@ impl OrtEngine {
         let library = library::load()?;
         let fault = |problem: String| LoadError::Engine { file: graph.file_name(), problem };
         let before = super::process_memory().anonymous_bytes;
-        let session = open(library, graph, options).map_err(|e| fault(e.to_string()))?;
+        let session = open(library, &graph.source, options).map_err(|e| fault(e.to_string()))?;
         let weights_bytes = super::process_memory().anonymous_bytes.saturating_sub(before);
         let (slots, context) = (usize::from(options.slots), options.context_tokens as usize);
         let cache = Cache::new(graph, slots, context).map_err(fault)?;
@@ -395,12 +408,12 @@ fn check_kv(graph: &ModelGraph, wish: KvType) -> Result<(), LoadError> {
 
 fn open(
     library: &library::Library,
-    graph: &ModelGraph,
+    source: &GraphSource,
     options: &EngineOptions,
 ) -> ort::Result<Session> {
     let mut builder = configure(Session::builder(&library.environment)?, options)
         .map_err(ort::Error::<()>::from)?;
-    match &graph.source {
+    match source {
         GraphSource::File(path) => builder.commit_from_file(path),
         GraphSource::Embedded(bytes) => builder.commit_from_memory(bytes),
     }
