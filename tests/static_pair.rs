@@ -16,13 +16,7 @@ const CONTEXT: u32 = 128;
 const PAIRS: [&str; 2] = ["tiny-static", "tiny-static-qdq"];
 
 fn options() -> EngineOptions {
-    EngineOptions {
-        threads: 1,
-        slots: 2,
-        context_tokens: CONTEXT,
-        max_chunk: 64,
-        kv: KvType::Auto,
-    }
+    EngineOptions { threads: 1, slots: 2, context_tokens: CONTEXT, max_chunk: 64, kv: KvType::Auto }
 }
 
 fn pair(name: &str) -> Option<PairEngine> {
@@ -101,7 +95,13 @@ fn feed_all(engine: &mut OrtEngine, tokens: &[u32]) -> Vec<f32> {
 }
 
 /// Greedy tokens from `next` on.
-fn go_on(engine: &mut dyn Engine, slot: u16, mut pos: u32, mut next: u32, steps: usize) -> Vec<u32> {
+fn go_on(
+    engine: &mut dyn Engine,
+    slot: u16,
+    mut pos: u32,
+    mut next: u32,
+    steps: usize,
+) -> Vec<u32> {
     let mut said = Vec::new();
     for _ in 0..steps {
         said.push(next);

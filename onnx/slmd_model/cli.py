@@ -143,8 +143,8 @@ def add_calibration(p) -> None:
         "--calibration",
         type=Path,
         metavar="FILE",
-        help='prompts that the model goes on with to find the scales of int8 caches and activations: JSON lines ({"text", "task"}) or texts '
-        "with empty lines between (default: the golden prompts and some general texts)",
+        help="prompts that the model goes on with to find the scales of int8 caches and of activations: JSON lines "
+        '({"text", "task"}) or texts with empty lines between (default: the golden prompts and some general texts)',
     )
 
 

@@ -38,7 +38,7 @@ class Shapes:
 
 
 def write(hf: Path, folder: Path, shapes: Shapes, precision: str, prompts, held) -> tuple[StaticDecoder, list[str]]:
-    """The pair in `folder`, opened, and notes on it. `prompts` are what is calibrated with, `held` what is judged by."""
+    """The pair in `folder`, opened, and notes on it; `prompts` are to calibrate with, `held` to judge by."""
     if precision not in PRECISIONS:
         raise UserError(f"static shapes are made in {' or '.join(PRECISIONS)}, not {precision} (--precision)", 64)
     model = golden.load_model(hf)

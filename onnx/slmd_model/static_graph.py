@@ -134,7 +134,9 @@ class StaticLlama(Llama):
             x = g("Add", x, attended)
             x = g("Add", x, self.feed_forward(self.norm(x, f"{prefix}.post_attention_layernorm.weight"), i))
         self.head(self.norm(x, "model.norm.weight"))
-        graph = helper.make_graph(g.nodes, "decoder", self.inputs(layers), self.outputs(layers), list(g.initializers.values()))
+        graph = helper.make_graph(
+            g.nodes, "decoder", self.inputs(layers), self.outputs(layers), list(g.initializers.values())
+        )
         opset = helper.make_opsetid("", OPSET)
         return helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="slmd-model")
 

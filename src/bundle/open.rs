@@ -224,7 +224,8 @@ fn read_pair(
     let prefill = read_proto(files, &spec.prefill, &manifest)?;
     let decode = read_proto(files, &spec.decode, &manifest)?;
     let used = prefill.files.union(&decode.files).cloned().collect();
-    let graph = fixed::discover([prefill.into(), decode.into()], spec, &config.expected, &manifest)?;
+    let graph =
+        fixed::discover([prefill.into(), decode.into()], spec, &config.expected, &manifest)?;
     Ok(ReadGraph { graph, files: used })
 }
 

@@ -292,7 +292,11 @@ impl<'a> Ports<'a> {
         }
     }
 
-    pub(super) fn cache(&self, layers: &[KvPorts], expected: &Expected) -> Result<Cache, BundleError> {
+    pub(super) fn cache(
+        &self,
+        layers: &[KvPorts],
+        expected: &Expected,
+    ) -> Result<Cache, BundleError> {
         let mut first: Option<Cache> = None;
         for layer in layers {
             for name in [&layer.past_key, &layer.past_value] {

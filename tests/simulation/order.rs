@@ -83,7 +83,10 @@ fn a_chunk_of_a_fixed_shape_is_not_cut_however_long_it_takes() {
     let most = world_chunk();
     let chunks = 200u32.div_ceil(most);
     assert_eq!(busy(Shapes::Static(vec![(1, most), (1, 1)])), ms(100) * chunks + STEP * 9);
-    assert!(busy(Shapes::Any) > ms(100) * 20, "pieces of eight tokens, each at the price of a chunk");
+    assert!(
+        busy(Shapes::Any) > ms(100) * 20,
+        "pieces of eight tokens, each at the price of a chunk"
+    );
 }
 
 /// Tokens of a chunk in these worlds.
