@@ -7,9 +7,13 @@ use super::error::BundleError;
 use super::graph::{FixedShapes, GraphSource, KvPorts, KvUpdate, ModelGraph, Port, PortType};
 use super::manifest::FixedSpec;
 use super::onnx::{GraphProto, ValueInfoProto, data_type};
-use super::ports::{Expected, Ports, context_length};
+use super::ports::{Cache, Expected, Ports, context_length};
 
 const SUPPORTED: &str = "a pair as `slmd-model export --static-shapes` writes it";
+
+const IDS: [(i32, PortType); 1] = [(data_type::INT32, PortType::I32)];
+const FLOATS: [(i32, PortType); 1] = [(data_type::FLOAT, PortType::F32)];
+const CODES: [(i32, PortType); 1] = [(data_type::UINT8, PortType::U8)];
 
 /// One of the two graphs.
 pub struct Member {
@@ -51,8 +55,9 @@ pub fn discover(
         let most = format!("at most {longest}, what the model was made for");
         return Err(BundleError::field(manifest, "static.context", most, spec.context));
     }
-    let one = interface(&decode, 1, context, expected)?;
-    if interface(&prefill, u64::from(spec.chunk), context, expected)? != one {
+    let sizes = |tokens: u32| [u64::from(tokens), u64::from(spec.context)];
+    let one = interface(&decode, sizes(1), expected)?;
+    if interface(&prefill, sizes(spec.chunk), expected)? != one {
         return Err(BundleError::Unsupported {
             file: prefill.file,
             problem: format!("its ports differ from those of {}", decode.file),
@@ -79,8 +84,7 @@ pub fn discover(
 
 fn interface(
     member: &Member,
-    tokens: u64,
-    context: usize,
+    [tokens, context]: [u64; 2],
     expected: &Expected,
 ) -> Result<Interface, BundleError> {
     let (ports, names) = (Ports::new(&member.file, &member.proto), &expected.names);
@@ -89,47 +93,21 @@ fn interface(
     ports.refuse_unknown_inputs(names, &layers)?;
     let cache = ports.cache(&layers, expected)?;
     let logits = ports.logits(&names.logits, expected)?;
-    let (heads, dim, context) = (cache.heads as u64, cache.head_dim as u64, context as u64);
     let fixed = Fixed { ports: &ports };
-    let integers = [(data_type::INT32, PortType::I32)];
-    let one = Interface {
-        input_ids: fixed.input(&names.input_ids, &[1, tokens], &integers)?,
-        position_ids: fixed.input(&names.position_ids, &[1, tokens], &integers)?,
-        mask: fixed.input(
-            &names.attention_mask,
-            &[1, 1, tokens, context + tokens],
-            &[(data_type::FLOAT, PortType::F32), (data_type::UINT16, PortType::U16)],
-        )?,
-        logits: fixed.output(
-            &names.logits,
-            &[1, 1, logits.vocab_size as u64],
-            &[(data_type::FLOAT, PortType::F32)],
-        )?,
+    fixed.caches(&layers, &cache, [tokens, context])?;
+    let mask = [(data_type::FLOAT, PortType::F32), (data_type::UINT16, PortType::U16)];
+    let total = context + tokens;
+    Ok(Interface {
+        input_ids: fixed.input(&names.input_ids, &[1, tokens], &IDS)?,
+        position_ids: fixed.input(&names.position_ids, &[1, tokens], &IDS)?,
+        mask: fixed.input(&names.attention_mask, &[1, 1, tokens, total], &mask)?,
+        logits: fixed.output(&names.logits, &[1, 1, logits.vocab_size as u64], &FLOATS)?,
         layers,
         kv_type: cache.dtype,
         kv_heads: cache.heads,
         head_dim: cache.head_dim,
         vocab_size: logits.vocab_size,
-    };
-    let cache_types = [(data_type::FLOAT, PortType::F32), (data_type::UINT8, PortType::U8)];
-    let types: Vec<_> = cache_types.into_iter().filter(|(_, t)| *t == cache.dtype).collect();
-    if types.is_empty() {
-        let problem = format!("a cache of {:?} in a graph of fixed shapes", cache.dtype);
-        return Err(BundleError::Unsupported {
-            file: member.file.clone(),
-            problem,
-            supported: "float32 or uint8".into(),
-        });
-    }
-    for layer in &one.layers {
-        for name in [&layer.past_key, &layer.past_value] {
-            fixed.input(name, &[1, heads, context, dim], &types)?;
-        }
-        for name in [&layer.present_key, &layer.present_value] {
-            fixed.output(name, &[1, heads, tokens, dim], &types)?;
-        }
-    }
-    Ok(one)
+    })
 }
 
 /// Ports with exactly one shape.
@@ -138,6 +116,36 @@ struct Fixed<'a> {
 }
 
 impl Fixed<'_> {
+    /// Holds the past of `context` positions and the `tokens` new ones against each other.
+    fn caches(
+        &self,
+        layers: &[KvPorts],
+        cache: &Cache,
+        [tokens, context]: [u64; 2],
+    ) -> Result<(), BundleError> {
+        let types: &[_] = match cache.dtype {
+            PortType::F32 => &FLOATS,
+            PortType::U8 => &CODES,
+            other => {
+                return Err(BundleError::Unsupported {
+                    file: self.ports.file.into(),
+                    problem: format!("a cache of {other:?} in a graph of fixed shapes"),
+                    supported: "float32 or uint8".into(),
+                });
+            }
+        };
+        let (heads, dim) = (cache.heads as u64, cache.head_dim as u64);
+        for layer in layers {
+            for name in [&layer.past_key, &layer.past_value] {
+                self.input(name, &[1, heads, context, dim], types)?;
+            }
+            for name in [&layer.present_key, &layer.present_value] {
+                self.output(name, &[1, heads, tokens, dim], types)?;
+            }
+        }
+        Ok(())
+    }
+
     fn input(&self, name: &str, shape: &[u64], types: Types<'_>) -> Result<Port, BundleError> {
         self.port("input", name, self.ports.input(name), shape, types)
     }

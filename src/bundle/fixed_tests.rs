@@ -14,13 +14,15 @@ fn value(name: &str, elem_type: i32, axes: &[i64]) -> ValueInfoProto {
 /// Two layers, 2 heads of 4, 50 tokens.
 fn member(file: &str, tokens: i64, cache: i32, mask: i32) -> Member {
     let context = i64::from(SPEC.1);
-    let mut proto = GraphProto::default();
-    proto.input = vec![
-        value("attention_mask", mask, &[1, 1, tokens, context + tokens]),
-        value("position_ids", data_type::INT32, &[1, tokens]),
-        value("input_ids", data_type::INT32, &[1, tokens]),
-    ];
-    proto.output = vec![value("logits", data_type::FLOAT, &[1, 1, 50])];
+    let mut proto = GraphProto {
+        input: vec![
+            value("attention_mask", mask, &[1, 1, tokens, context + tokens]),
+            value("position_ids", data_type::INT32, &[1, tokens]),
+            value("input_ids", data_type::INT32, &[1, tokens]),
+        ],
+        output: vec![value("logits", data_type::FLOAT, &[1, 1, 50])],
+        ..Default::default()
+    };
     for layer in 0..2 {
         for part in ["key", "value"] {
             let past = format!("past_key_values.{layer}.{part}");
