@@ -44,6 +44,7 @@ fn main() {
         context_tokens: number("--context", 1024),
         max_chunk: number("--chunk", 128),
         kv: flag("--kv").map_or(KvType::Auto, |n| KvType::from_name(n).expect("a KV type")),
+        ..EngineOptions::default()
     };
     let choice = choice::choose(kind).expect("an engine of that name");
     let mut engine = choice::load(&choice, &bundle.graph, &options).expect("the model loads");

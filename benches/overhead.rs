@@ -10,6 +10,7 @@
 use slmd::bundle::Bundle;
 use slmd::client::Client;
 use slmd::core::plan::{Caps, Rollback, Shapes, Slot, StepPlan, StopGrain};
+use slmd::core::provider::CPU;
 use slmd::engine::{Engine, EngineInfo, Footprint, StepError, Stop};
 use slmd::runtime::{self, Model, Runtime};
 use slmd::transport::{access::Access, listen::Listener, unix};
@@ -164,7 +165,12 @@ impl Waiting {
         let noise = (0..2 * vocab_size)
             .map(|_| ((0..12).map(|_| uniform()).sum::<f64>() * 3.0 - 18.0) as f32)
             .collect();
-        let info = EngineInfo { name: "waiting", version: String::new(), library: None };
+        let info = EngineInfo {
+            name: "waiting",
+            version: String::new(),
+            library: None,
+            provider: CPU.to_owned(),
+        };
         Self { caps, info, step, touched, noise, logits: vec![0.0; vocab_size as usize], steps: 0 }
     }
 }

@@ -72,8 +72,14 @@ type Logits = Vec<Vec<f32>>;
 
 fn both(model: &str, tokens: &[u32]) -> Option<(Logits, Logits)> {
     let graph = common::graph(model)?;
-    let options =
-        EngineOptions { threads: 2, slots: 1, context_tokens: 128, max_chunk: 64, kv: KvType::F32 };
+    let options = EngineOptions {
+        threads: 2,
+        slots: 1,
+        context_tokens: 128,
+        max_chunk: 64,
+        kv: KvType::F32,
+        ..EngineOptions::default()
+    };
     let mut ort = OrtEngine::load(&graph, &options).expect("ONNX Runtime loads it");
     let mut tract = TractEngine::load(&graph, &options).expect("tract loads it");
     Some((forced(&mut ort, tokens), forced(&mut tract, tokens)))

@@ -13,7 +13,14 @@ use slmd::runtime::Model;
 use slmd::text::Conversation;
 
 fn options(kv: KvType) -> EngineOptions {
-    EngineOptions { threads: 1, slots: 1, context_tokens: 512, max_chunk: 64, kv }
+    EngineOptions {
+        threads: 1,
+        slots: 1,
+        context_tokens: 512,
+        max_chunk: 64,
+        kv,
+        ..EngineOptions::default()
+    }
 }
 
 fn load(graph: &ModelGraph, kv: KvType) -> TractEngine {

@@ -67,7 +67,14 @@ fn alone() -> MutexGuard<'static, ()> {
 const CONTEXT: u32 = 256;
 
 fn options() -> EngineOptions {
-    EngineOptions { threads: 1, slots: 2, context_tokens: CONTEXT, max_chunk: 64, kv: KvType::Auto }
+    EngineOptions {
+        threads: 1,
+        slots: 2,
+        context_tokens: CONTEXT,
+        max_chunk: 64,
+        kv: KvType::Auto,
+        ..EngineOptions::default()
+    }
 }
 
 fn start(model: Model, engine: Box<dyn Engine>) -> Runtime {

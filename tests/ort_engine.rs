@@ -14,7 +14,14 @@ fn load(model: &str, options: &EngineOptions) -> Option<OrtEngine> {
 }
 
 fn options() -> EngineOptions {
-    EngineOptions { threads: 2, slots: 3, context_tokens: 128, max_chunk: 64, kv: KvType::Auto }
+    EngineOptions {
+        threads: 2,
+        slots: 3,
+        context_tokens: 128,
+        max_chunk: 64,
+        kv: KvType::Auto,
+        ..EngineOptions::default()
+    }
 }
 
 fn prompt(len: u32) -> Vec<u32> {

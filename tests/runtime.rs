@@ -41,6 +41,7 @@ fn start(model: Model, vocab_size: u32, step: Duration, script: Script) -> Runti
         context_tokens: 256,
         max_chunk: 32,
         kv: KvType::Auto,
+        ..EngineOptions::default()
     };
     let engine = ScriptedEngine::new(vocab_size, &options, script).with_cost(step, Duration::ZERO);
     let limits = Limits {

@@ -16,7 +16,7 @@ const CONTEXT: u32 = 128;
 const PAIRS: [&str; 2] = ["tiny-static", "tiny-static-qdq"];
 
 fn options() -> EngineOptions {
-    EngineOptions { threads: 1, slots: 2, context_tokens: CONTEXT, max_chunk: 64, kv: KvType::Auto }
+    EngineOptions { slots: 2, context_tokens: CONTEXT, kv: KvType::Auto, ..EngineOptions::default() }
 }
 
 fn pair(name: &str) -> Option<PairEngine> {

@@ -24,7 +24,11 @@ fn plan(model: &str, engine: EngineKind) -> Option<Plan> {
             context_tokens: 512,
             max_chunk: 64,
             kv: KvType::Auto,
+            ..EngineOptions::default()
         },
+        chain: Vec::new(),
+        is_strict: false,
+        executable: None,
         limits: Limits {
             queue: 4,
             max_step: Duration::from_millis(60),

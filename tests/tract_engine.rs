@@ -27,7 +27,14 @@ const MODELS: [&str; 13] = [
 ];
 
 fn options() -> EngineOptions {
-    EngineOptions { threads: 2, slots: 3, context_tokens: 128, max_chunk: 64, kv: KvType::F32 }
+    EngineOptions {
+        threads: 2,
+        slots: 3,
+        context_tokens: 128,
+        max_chunk: 64,
+        kv: KvType::F32,
+        ..EngineOptions::default()
+    }
 }
 
 fn load(model: &str, options: &EngineOptions) -> Option<TractEngine> {

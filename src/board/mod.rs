@@ -136,6 +136,7 @@ impl Board {
     pub fn defaults(&self) -> Defaults {
         Defaults {
             board: self.profile.name.clone(),
+            providers: Vec::new(),
             threads: self.threads(),
             memory_bytes: self.memory_bytes(),
             context_tokens: self.profile.budget.context_tokens,

@@ -43,6 +43,9 @@ pub enum Command {
     Check(CheckArgs),
     /// Look at this machine and say what slmd finds and what is missing
     Doctor(DoctorArgs),
+    /// Try one execution provider, in the process that the daemon starts for it
+    #[command(hide = true)]
+    TryProvider,
     /// Try the rules that turn sensor topics into alerts
     Watch(super::watch::WatchArgs),
 }
@@ -194,6 +197,9 @@ pub struct ServeArgs {
     /// Where to listen, instead of the configuration's unix.path
     #[arg(long, value_name = "PATH", env = "SLMD_SOCKET")]
     pub socket: Option<PathBuf>,
+    /// An execution provider of the chain that cannot be used is an error
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// `slmd plan`.
@@ -255,10 +261,31 @@ pub struct CheckArgs {
 
 /// `slmd doctor`.
 #[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "\
+Examples:
+  slmd doctor                                 what is here, and what the model runs on
+  slmd doctor --all                           try every provider that ONNX Runtime's library has
+  slmd doctor --model ./models/smollm2 --json
+
+Each execution provider of the board or of the configuration runs the model in a process of its
+own: its answers are held against the CPU's, and its steps are timed. What came of it is remembered
+for this model, library, driver and board.")]
 pub struct DoctorArgs {
     /// The configuration; left out: /etc/slmd/config.toml, if it exists
     #[arg(long, value_name = "FILE", env = "SLMD_CONFIG")]
     pub config: Option<PathBuf>,
+    /// The model's directory, instead of the configuration's
+    #[arg(long, value_name = "DIR", env = "SLMD_MODEL")]
+    pub model: Option<PathBuf>,
+    /// Try every provider that ONNX Runtime's library has, not only those of the chain
+    #[arg(long)]
+    pub all: bool,
+    /// Try nothing: say only what is remembered
+    #[arg(long, conflicts_with = "all")]
+    pub quick: bool,
+    /// End with 69 if a provider of the chain cannot be used
+    #[arg(long)]
+    pub strict: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

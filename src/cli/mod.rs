@@ -20,6 +20,7 @@ mod plan;
 mod remote;
 mod serve;
 mod status;
+mod try_provider;
 mod watch;
 
 pub use args::{
@@ -63,6 +64,7 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Plan(args) => plan::run(args),
         Command::Check(args) => check::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::TryProvider => try_provider::run(),
         Command::Watch(args) => watch::run(args),
     }
 }

@@ -15,6 +15,7 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
         ("model", args.model.as_deref().map(|m| m.display().to_string())),
         ("engine", args.engine.clone()),
         ("unix.path", args.socket.as_deref().map(|s| s.display().to_string())),
+        ("strict-providers", args.strict.then(|| "true".to_owned())),
     ]);
     let settings = settings(args.config.as_deref(), &flags)?;
     super::log_to_stderr("info");
@@ -47,7 +48,7 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let code = match &error {
             StartError::Bundle(_) | StartError::Model(_) | StartError::SelfTest(_) => DATA,
-            StartError::Load(_) => UNAVAILABLE,
+            StartError::Load(_) | StartError::Provider { .. } => UNAVAILABLE,
             StartError::Memory(_)
             | StartError::Context { .. }
             | StartError::WatchedTask { .. }
@@ -55,7 +56,9 @@ impl From<StartError> for Failure {
         };
         let failure = Self::new(code, error.to_string());
         match error {
-            StartError::Load(_) => failure.hint("`slmd doctor` says which engines are here"),
+            StartError::Load(_) | StartError::Provider { .. } => {
+                failure.hint("`slmd doctor` says which engines are here")
+            }
             StartError::Memory(overrun) => failure.hint(overrun.hint()),
             _ => failure,
         }

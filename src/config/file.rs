@@ -8,6 +8,7 @@ use super::mqtt::{JournalSection, MqttSection};
 use super::quota::PeerQuotaSection;
 use super::thermal::ThermalSection;
 use crate::bundle::TaskSpec;
+use crate::core::provider::Provider;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use toml::Spanned;
@@ -26,6 +27,9 @@ pub struct ConfigFile {
     pub engine: Value<String>,
     pub threads: Value<i64>,
     pub state_dir: Value<String>,
+    pub strict_providers: Value<bool>,
+    #[serde(default)]
+    pub provider: Vec<Spanned<Provider>>,
     #[serde(default)]
     pub budget: BudgetSection,
     #[serde(default)]

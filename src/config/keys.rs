@@ -96,6 +96,12 @@ pub const KEYS: &[Key] = &[
         "Where state is kept. `$STATE_DIRECTORY`, which systemd sets, comes before it.",
     ),
     key(
+        "strict-providers",
+        Kind::Boolean,
+        "`false`",
+        "Whether a provider of the chain (`[[provider]]`) that cannot be used is an error.",
+    ),
+    key(
         "budget.memory",
         Kind::Size,
         "the board's share of the memory that is there",

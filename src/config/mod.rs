@@ -13,6 +13,7 @@ mod error;
 mod file;
 mod keys;
 mod mqtt;
+mod provider;
 mod quota;
 mod reference;
 mod settings;

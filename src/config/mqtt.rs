@@ -266,7 +266,7 @@ impl Config {
         }
     }
 
-    fn flag(&self, get: fn(&ConfigFile) -> Option<&Spanned<bool>>) -> Sourced<bool> {
+    pub(super) fn flag(&self, get: fn(&ConfigFile) -> Option<&Spanned<bool>>) -> Sourced<bool> {
         match self.pick(get) {
             None => by_default(false),
             Some((source, at)) => Sourced::new(*at.get_ref(), source.origin(at)),

@@ -37,6 +37,7 @@ impl Case {
 
     fn load(&self) -> Result<Settings, String> {
         let defaults = Defaults {
+            providers: Vec::new(),
             board: "test".into(),
             threads: 1,
             memory_bytes: Some(1 << 30),

@@ -153,6 +153,7 @@ pub fn reference() -> String {
     );
     table(&mut page, &[TASK_KEYS]);
     page.push_str(&super::watch::reference());
+    page.push_str(&super::provider::reference());
     page.push_str(EXAMPLE);
     page
 }
@@ -199,7 +200,7 @@ mod tests {
                     let keys = keys.iter().map(|key| format!("{name}.{key}"));
                     typed.extend(keys.filter(|key| !key.ends_with(".quota")));
                 }
-                "task" | "watch" => {}
+                "task" | "watch" | "provider" => {}
                 _ => typed.push(name),
             }
         }

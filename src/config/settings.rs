@@ -10,6 +10,7 @@ use super::source::{Config, Origin, Place, Source, Sourced};
 use super::thermal::{ThermalDefaults, ThermalSettings};
 use crate::bundle::{Task, TaskSpec, files};
 use crate::core::plan::{EngineKind, KvType};
+use crate::core::provider::Provider;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ const TASK_FILE_LIMIT: u64 = 1 << 20;
 pub struct Defaults {
     /// The profile's name.
     pub board: String,
+    /// Execution providers to try, in the order of preference, without the CPU's own.
+    pub providers: Vec<Provider>,
     /// Threads of one step.
     pub threads: usize,
     /// The memory of the whole process, in bytes; none: unknown.
@@ -48,6 +51,10 @@ pub struct Settings {
     pub variant: Sourced<Option<String>>,
     /// The engine.
     pub engine: Sourced<EngineKind>,
+    /// Execution providers to try, in the order of preference, without the CPU's own.
+    pub providers: Sourced<Vec<Provider>>,
+    /// Whether one of them that cannot be used is an error.
+    pub strict_providers: Sourced<bool>,
     /// Threads of one step.
     pub threads: Sourced<usize>,
     /// Where state is kept.
@@ -146,6 +153,8 @@ impl Config {
             model: self.optional_path(|f| f.model.as_ref())?,
             variant: self.text(|f| f.variant.as_ref()),
             engine: self.engine()?,
+            providers: self.providers(defaults)?,
+            strict_providers: self.flag(|f| f.strict_providers.as_ref()),
             threads: narrow(or(threads, i64::try_from(defaults.threads).ok(), 1)),
             state_dir: self.state_dir(environment)?,
             memory_bytes: self.memory(defaults)?,
@@ -347,7 +356,7 @@ fn read_task_file(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 /// A path written in a file is relative to that file; elsewhere to the working directory.
-fn relative_to(source: &Source, path: &str) -> PathBuf {
+pub(super) fn relative_to(source: &Source, path: &str) -> PathBuf {
     match &source.place {
         Place::File(file) => file.parent().unwrap_or(Path::new("")).join(path),
         Place::Variable(_) | Place::Flag(_) => path.into(),

@@ -3,6 +3,7 @@ use super::*;
 
 fn defaults() -> Defaults {
     Defaults {
+        providers: Vec::new(),
         board: "test-board".into(),
         threads: 3,
         memory_bytes: Some(1 << 30),

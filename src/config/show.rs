@@ -1,9 +1,9 @@
 //! The settings as a table: key, value, origin. What `slmd config show` prints.
 
-use super::quota;
 use super::settings::Settings;
 use super::size::format_bytes;
 use super::source::{Origin, Sourced};
+use super::{provider, quota};
 
 /// One line of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,7 @@ impl Settings {
             entry("engine", &self.engine, |v| format!("{:?}", v.name())),
             entry("threads", &self.threads, ToString::to_string),
             entry("state-dir", &self.state_dir, |v| path(v)),
+            entry("strict-providers", &self.strict_providers, ToString::to_string),
             entry("budget.memory", &self.memory_bytes, |&v| format!("{:?}", format_bytes(v))),
             entry("budget.context-tokens", &self.context_tokens, ToString::to_string),
             entry("budget.sessions", &self.sessions, ToString::to_string),
@@ -49,6 +50,7 @@ impl Settings {
         ]);
         all.extend(self.mqtt.entries());
         all.extend(self.journal.entries());
+        all.extend(provider::entries(&self.providers));
         all.extend(quota::entries("unix.quota", &self.unix_quotas));
         all.extend(quota::entries("mqtt.quota", &self.mqtt.quotas));
         all.extend(self.tasks.iter().map(|task| Entry {

@@ -10,6 +10,7 @@ fn load(files: &[(&str, &str)]) -> Result<Settings, String> {
     }
     let environment = Environment { is_root: true, ..Environment::default() };
     let defaults = Defaults {
+        providers: Vec::new(),
         board: "b".into(),
         threads: 1,
         memory_bytes: Some(1 << 30),

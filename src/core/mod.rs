@@ -8,6 +8,7 @@ pub mod error;
 pub mod ledger;
 pub mod plan;
 pub mod pressure;
+pub mod provider;
 pub mod request;
 pub mod scheduler;
 pub mod session;

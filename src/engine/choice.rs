@@ -37,6 +37,13 @@ pub fn choose(asked: EngineKind) -> Result<Choice, LoadError> {
     }
 }
 
+/// What `auto` takes if the model cannot be loaded into its first choice; what was asked for by name
+/// is never replaced.
+pub fn second(asked: EngineKind, first: &Choice) -> Option<EngineKind> {
+    let may = asked == EngineKind::Auto && first.kind == EngineKind::Ort && cfg!(feature = "tract");
+    may.then_some(EngineKind::Tract)
+}
+
 #[cfg(feature = "ort")]
 fn find_ort() -> Result<String, LoadError> {
     let library = super::ort::library::load()?;

@@ -11,8 +11,10 @@ pub mod ort;
 pub mod scripted;
 #[cfg(feature = "tract")]
 pub mod tract;
+pub mod trial;
 
 use crate::core::plan::{Caps, KvType, Slot, StepPlan, Want};
+use crate::core::provider::Provider;
 pub use crate::kernels::{share_heap, trim_heap};
 pub use memory::{
     ProcessMemory, peak_rss_bytes, peak_rss_bytes_of, process_memory, process_memory_of, reset_peak,
@@ -31,6 +33,20 @@ pub struct EngineOptions {
     pub max_chunk: u32,
     /// How keys and values are stored.
     pub kv: KvType,
+    /// The execution provider of ONNX Runtime; none: the CPU's own.
+    pub provider: Option<Provider>,
+    /// How the file begins to which ONNX Runtime writes what each operator took, when the engine is
+    /// dropped; none: nothing is written.
+    pub profile: Option<std::path::PathBuf>,
+}
+
+impl Default for EngineOptions {
+    /// One thread and one short slot.
+    fn default() -> Self {
+        let (threads, slots, context_tokens, max_chunk) = (1, 1, 512, 64);
+        let (kv, provider, profile) = (KvType::Auto, None, None);
+        Self { threads, slots, context_tokens, max_chunk, kv, provider, profile }
+    }
 }
 
 /// Bytes, as the engine really holds them.
@@ -53,6 +69,8 @@ pub struct EngineInfo {
     pub version: String,
     /// Where that library was found, if it is loaded at run time.
     pub library: Option<std::path::PathBuf>,
+    /// The execution provider that it runs on.
+    pub provider: String,
 }
 
 /// A step that did not happen; the slots of its rows hold nothing trustworthy beyond `pos`.

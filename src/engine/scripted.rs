@@ -2,6 +2,7 @@
 
 use super::{Engine, EngineInfo, EngineOptions, Footprint, StepError, Stop};
 use crate::core::plan::{Caps, MAX_ROWS, Rollback, Shapes, Slot, StepPlan, StopGrain, Want};
+use crate::core::provider::CPU;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +38,12 @@ impl ScriptedEngine {
         };
         Self {
             caps,
-            info: EngineInfo { name: "scripted", version: "1".to_owned(), library: None },
+            info: EngineInfo {
+                name: "scripted",
+                version: "1".to_owned(),
+                library: None,
+                provider: CPU.to_owned(),
+            },
             script,
             step_cost: Duration::ZERO,
             token_cost: Duration::ZERO,

@@ -205,7 +205,14 @@ mod tests {
     use crate::engine::scripted::ScriptedEngine;
 
     fn options(slots: u16, context_tokens: u32, max_chunk: u32) -> EngineOptions {
-        EngineOptions { threads: 1, slots, context_tokens, max_chunk, kv: KvType::Auto }
+        EngineOptions {
+            threads: 1,
+            slots,
+            context_tokens,
+            max_chunk,
+            kv: KvType::Auto,
+            ..EngineOptions::default()
+        }
     }
 
     /// An engine that answers nothing in particular.

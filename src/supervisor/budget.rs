@@ -259,7 +259,10 @@ fn key(plan: &Plan, bundle: &Bundle, choice: &Choice) -> Key {
     let cpu = Machine::detect(Path::new("/")).cpu;
     Key {
         model: bundle.hash.clone(),
-        engine: choice.kind.name().to_owned(),
+        engine: match &plan.options.provider {
+            None => choice.kind.name().to_owned(),
+            Some(provider) => format!("{}, {}", choice.kind.name(), provider.name),
+        },
         library: choice::library_version(choice.kind),
         cpu: format!("{cpu}, {}", choice::cpu_kernels()),
         board: plan.board.clone(),

@@ -6,6 +6,7 @@
 mod budget;
 mod mqtt;
 mod pressure;
+pub mod providers;
 mod quotas;
 mod start;
 mod warm_up;

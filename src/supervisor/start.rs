@@ -1,11 +1,12 @@
 //! Brings a model up: opened, held against the budget, loaded, measured, served.
 
 use super::budget::{Budget, Ceiling, Gauge, Settled, remember};
-use super::warm_up;
+use super::{providers, warm_up};
 use crate::board::Room;
 use crate::bundle::{Bundle, BundleError, Task};
 use crate::config::{Environment, Origin, Settings, Sourced, format_bytes};
 use crate::core::plan::{Caps, EngineKind};
+use crate::core::provider::Provider;
 use crate::engine::choice::{self, Choice};
 use crate::engine::{Engine, EngineInfo, EngineOptions, LoadError, StepError};
 use crate::measurements::Measurements;
@@ -13,7 +14,7 @@ use crate::runtime::{Limits, Model, ModelError, Runtime};
 use crate::sheet::{Demands, Freedom, MqttDemands, Shape};
 use crate::wire::limits::MESSAGE_BYTES;
 use serde_json::{Map, Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Everything needed to bring a model up.
@@ -27,6 +28,12 @@ pub struct Plan {
     pub engine: EngineKind,
     /// How the engine is loaded.
     pub options: EngineOptions,
+    /// Execution providers to try, in the order of preference; none: only the CPU's own.
+    pub chain: Vec<Provider>,
+    /// Whether one of them that cannot be used is an error.
+    pub is_strict: bool,
+    /// The executable that tries providers; none: this process's own.
+    pub executable: Option<PathBuf>,
     /// What of the options was only suggested, and may be lowered to what the model can do and the
     /// budget holds.
     pub freedom: Freedom,
@@ -64,7 +71,11 @@ impl From<&Settings> for Plan {
                 context_tokens: settings.context_tokens.value,
                 max_chunk: MAX_CHUNK,
                 kv: settings.kv.value,
+                ..EngineOptions::default()
             },
+            chain: settings.providers.value.clone(),
+            executable: None,
+            is_strict: settings.strict_providers.value,
             freedom: Freedom {
                 sessions: !is_asked_for(&settings.sessions),
                 context: !is_asked_for(&settings.context_tokens),
@@ -158,6 +169,14 @@ pub enum StartError {
         /// The tasks of the configuration and of the bundle.
         known: Vec<String>,
     },
+    /// An execution provider that must be there is not.
+    #[error("the execution provider {name} cannot be used: {reason}")]
+    Provider {
+        /// The provider.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// Neither a model is configured nor is there an embedded one.
     #[error("no model: this build has none embedded; name one with --model or `model = ...`")]
     NoModel,
@@ -222,10 +241,20 @@ pub fn sessions(n: u16) -> String {
 /// # Errors
 /// [`StartError::Bundle`], [`StartError::NoModel`].
 pub fn open_bundle(plan: &Plan) -> Result<Bundle, StartError> {
-    match &plan.model {
-        Some(dir) => {
-            Ok(Bundle::open_within(dir, plan.variant.as_deref(), Some(plan.memory_bytes))?)
-        }
+    open_model(plan.model.as_deref(), plan.variant.as_deref(), plan.memory_bytes)
+}
+
+/// Opens the model in that directory, or the embedded one.
+///
+/// # Errors
+/// As [`open_bundle`].
+pub(super) fn open_model(
+    dir: Option<&Path>,
+    variant: Option<&str>,
+    memory_bytes: u64,
+) -> Result<Bundle, StartError> {
+    match dir {
+        Some(dir) => Ok(Bundle::open_within(dir, variant, Some(memory_bytes))?),
         #[cfg(feature = "default-model")]
         None => Ok(Bundle::default_model()?),
         #[cfg(not(feature = "default-model"))]
@@ -283,11 +312,31 @@ pub fn prepare(plan: &Plan, phase: &dyn Fn(&str)) -> Result<Ready, StartError> {
 }
 
 fn load(plan: &Plan, phase: &dyn Fn(&str), anew: bool) -> Result<Ready, StartError> {
+    let choice = choice::choose(plan.engine)?;
+    match (load_with(plan, choice.clone(), phase, anew), choice::second(plan.engine, &choice)) {
+        // An old library does not know every operator.
+        (Err(StartError::Load(error)), Some(second)) => {
+            let reason = format!("{}, but cannot load the model: {error}", choice.reason);
+            tracing::warn!(%reason, engine = second.name(), "another engine is taken");
+            load_with(plan, Choice { kind: second, reason }, phase, anew)
+        }
+        (loaded, _) => loaded,
+    }
+}
+
+fn load_with(
+    plan: &Plan,
+    choice: Choice,
+    phase: &dyn Fn(&str),
+    anew: bool,
+) -> Result<Ready, StartError> {
     let mut gauge = Gauge::start();
     phase("reading the model's files");
     let bundle = open_bundle(plan)?;
-    let choice = choice::choose(plan.engine)?;
     tracing::info!(engine = choice.kind.name(), reason = %choice.reason, "engine chosen");
+    let mut plan = plan.clone();
+    plan.options.provider = providers::choose(&plan, &bundle, &choice, phase)?;
+    let plan = &plan;
     gauge.library();
     let mut budget = Budget::new(plan, &bundle, &choice)?;
     let mut settled = budget.settle()?;

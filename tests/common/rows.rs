@@ -17,6 +17,7 @@ pub fn options() -> EngineOptions {
         context_tokens: CONTEXT,
         max_chunk: CONTEXT,
         kv: KvType::Auto,
+        ..EngineOptions::default()
     }
 }
 

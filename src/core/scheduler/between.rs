@@ -11,7 +11,10 @@ use std::time::Duration;
 const MEMORY: Duration = Duration::from_millis(500);
 /// The most of the time that is believed to go elsewhere.
 const MOST: f64 = 0.75;
-/// A stall is forgotten by about two thirds in this time,
+/// A stall is forgotten by about two thirds over so many steps, since every step may be the one that
+/// stalls, whatever it takes,
+const STALL_STEPS: f64 = 4_000.0;
+/// but not in less time than this,
 const STALL_MEMORY: Duration = Duration::from_secs(2);
 /// and longer ones than this and a step are no rule.
 const LONGEST_STALL: Duration = Duration::from_millis(10);
@@ -30,7 +33,8 @@ impl Between {
     pub(super) fn stepped(&mut self, now: Time, took: Duration, predicted: Duration) {
         let last = self.last.replace(now);
         let all = last.map_or(took, |last| now.since(last).max(took));
-        let kept = (-all.as_secs_f64() / STALL_MEMORY.as_secs_f64()).exp();
+        let forgotten = all.as_secs_f64() / STALL_MEMORY.as_secs_f64();
+        let kept = (-forgotten.min(1.0 / STALL_STEPS)).exp();
         let late = all.saturating_sub(predicted).min(LONGEST_STALL + predicted);
         self.stall = self.stall.mul_f64(kept).max(late);
         if last.is_some() {
@@ -83,20 +87,22 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_is_remembered_for_some_seconds() {
-        let (mut between, mut now) = (Between::default(), Time(0));
+    fn a_stall_is_remembered_for_some_thousand_steps() {
         let ms = Duration::from_millis;
-        let mut step = |between: &mut Between, took: u64| {
-            now = now.after(ms(took));
-            between.stepped(now, ms(took), ms(1));
+        let stalled = |step: u64| {
+            let (mut between, mut now) = (Between::default(), Time(0));
+            for took in std::iter::once(step + 6).chain(std::iter::repeat_n(step, 2_000)) {
+                now = now.after(ms(took));
+                between.stepped(now, ms(took), ms(step));
+            }
+            (between, now)
         };
-        step(&mut between, 7);
-        assert_eq!(between.stall(), ms(6));
-        for _ in 0..1_000 {
-            step(&mut between, 1);
+        for step in [1, 10] {
+            let (between, _) = stalled(step);
+            assert!(between.stall() > ms(3) && between.stall() < ms(4), "{:?}", between.stall());
         }
-        assert!(between.stall() > ms(3) && between.stall() < ms(4), "{:?}", between.stall());
-        step(&mut between, 500);
+        let (mut between, now) = stalled(1);
+        between.stepped(now.after(ms(500)), ms(500), ms(1));
         assert_eq!(between.stall(), ms(11), "one long stall is no rule");
     }
 }

@@ -1,14 +1,16 @@
 //! The few calls of ONNX Runtime's C API that the `ort` crate has no cheap form of: tensors over
-//! our own memory, bound in place. All `unsafe` of this engine is here.
+//! our own memory, bound in place, and the list of providers. All `unsafe` of this engine is here and
+//! in `plugin`.
 //!
 //! Source: `onnxruntime_c_api.h`, `CreateTensorWithDataAsOrtValue`, `BindInput`, `BindOutput`,
 //! `RunWithBinding`.
 
 use crate::bundle::PortType;
+use crate::core::provider::short;
 use ort::AsPointer;
 use ort::session::{IoBinding, NoSelectedOutputs, RunOptions, Session};
 use ort::sys;
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_char};
 use std::ptr::{NonNull, null_mut};
 
 /// A block of zeroed memory at a fixed address, aligned for any element type, that lazily takes
@@ -207,7 +209,7 @@ pub fn name(text: &str) -> Result<CString, String> {
 ///
 /// # Safety
 /// `status` is null or a status that was not released.
-unsafe fn check(status: sys::OrtStatusPtr) -> Result<(), String> {
+pub unsafe fn check(status: sys::OrtStatusPtr) -> Result<(), String> {
     if status.0.is_null() {
         return Ok(());
     }
@@ -217,5 +219,33 @@ unsafe fn check(status: sys::OrtStatusPtr) -> Result<(), String> {
         let message = message.to_string_lossy().into_owned();
         (ort::api().ReleaseStatus)(status.0);
         Err(message)
+    }
+}
+
+/// A string of ONNX Runtime's; null is an empty one.
+///
+/// # Safety
+/// `pointer` is null or a string that ends with zero.
+pub unsafe fn text(pointer: *const c_char) -> String {
+    if pointer.is_null() {
+        return String::new();
+    }
+    // SAFETY: by the contract.
+    unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
+}
+
+/// The providers inside the library, as they are written.
+///
+/// # Errors
+/// ONNX Runtime's message.
+pub fn built_in() -> Result<Vec<String>, String> {
+    let (mut list, mut count) = (null_mut(), 0);
+    // SAFETY: the list is ONNX Runtime's until it is released below; its strings end with zero.
+    unsafe {
+        check((ort::api().GetAvailableProviders)(&mut list, &mut count))?;
+        let names = std::slice::from_raw_parts(list, usize::try_from(count).unwrap_or(0));
+        let names = names.iter().map(|name| short(&text(*name))).collect();
+        check((ort::api().ReleaseAvailableProviders)(list, count))?;
+        Ok(names)
     }
 }

@@ -15,6 +15,8 @@ pub struct Library {
     pub path: PathBuf,
     /// `1.N`.
     pub version: String,
+    /// N, which is also the level of its API.
+    pub minor: u32,
     pub(super) environment: Environment,
 }
 
@@ -112,5 +114,5 @@ fn load_now() -> Result<Library, LoadError> {
         .build()
         .map_err(|e| fault(e.to_string()))?;
     environment.set_log_level(ort::logging::LogLevel::Error);
-    Ok(Library { version: format!("1.{minor}"), environment, path })
+    Ok(Library { version: format!("1.{minor}"), minor, environment, path })
 }

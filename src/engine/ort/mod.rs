@@ -7,6 +7,8 @@ mod cache;
 mod ffi;
 pub mod library;
 mod pair;
+pub mod plugin;
+mod provider;
 mod spans;
 mod stop;
 
@@ -15,6 +17,7 @@ use crate::bundle::{GraphSource, KvUpdate, ModelGraph, PortType};
 use crate::core::plan::{
     Caps, KvType, MAX_ROWS, Rollback, Row, Shapes, Slot, StepPlan, StopGrain, Want,
 };
+use crate::core::provider::CPU;
 use crate::kernels::half;
 use cache::Cache;
 use ffi::{Block, Tensor};
@@ -103,7 +106,7 @@ impl OrtEngine {
         let library = library::load()?;
         let fault = |problem: String| LoadError::Engine { file: graph.file_name(), problem };
         let before = super::process_memory().anonymous_bytes;
-        let session = open(library, &graph.source, options).map_err(|e| fault(e.to_string()))?;
+        let session = open(library, &graph.source, options).map_err(fault)?;
         let weights_bytes = super::process_memory().anonymous_bytes.saturating_sub(before);
         let (slots, context) = (usize::from(options.slots), options.context_tokens as usize);
         let cache = Cache::new(graph, slots, context).map_err(fault)?;
@@ -120,6 +123,7 @@ impl OrtEngine {
                 name: "ort",
                 version: library.version.clone(),
                 library: Some(library.path.clone()),
+                provider: options.provider.as_ref().map_or(CPU, |p| &p.name).to_owned(),
             },
             ports: Ports::new(graph).map_err(fault)?,
             session,
@@ -406,28 +410,48 @@ fn check_kv(graph: &ModelGraph, wish: KvType) -> Result<(), LoadError> {
     Err(LoadError::Unsupported { file: graph.file_name(), problem })
 }
 
+/// A session of the graph as `options` want it; every session of this engine is made here.
 fn open(
     library: &library::Library,
-    source: &GraphSource,
+    graph: &GraphSource,
     options: &EngineOptions,
-) -> ort::Result<Session> {
-    let mut builder = configure(Session::builder(&library.environment)?, options)
-        .map_err(ort::Error::<()>::from)?;
-    match source {
+) -> Result<Session, String> {
+    let words = |e: ort::Error| e.to_string();
+    let builder = Session::builder(&library.environment).map_err(words)?;
+    let mut builder = configure(builder, options).map_err(|e| words(e.into()))?;
+    if let Some(provider) = options.provider.as_ref().filter(|p| !p.is_cpu() || p.whole) {
+        builder = provider::attach(builder, library, provider)?;
+    }
+    let cpu = ort::ep::CPU::default().with_arena_allocator(false).build();
+    builder = builder.with_execution_providers([cpu]).map_err(|e| words(e.into()))?;
+    if let Some(prefix) = &options.profile {
+        builder = builder.with_profiling(prefix).map_err(|e| words(e.into()))?;
+    }
+    let session = match graph {
         GraphSource::File(path) => builder.commit_from_file(path),
         GraphSource::Embedded(bytes) => builder.commit_from_memory(bytes),
-    }
+    };
+    session.map_err(words)
+}
+
+/// The names of the providers inside the library, as they are written.
+///
+/// # Errors
+/// [`LoadError::Library`].
+pub fn built_in_providers() -> Result<Vec<String>, LoadError> {
+    library::load()?;
+    ffi::built_in().map_err(LoadError::Library)
 }
 
 #[expect(clippy::result_large_err, reason = "the error of the `ort` crate gives the builder back")]
 fn configure(builder: SessionBuilder, options: &EngineOptions) -> BuilderResult {
     let several = options.threads > 1;
     builder
-        .with_optimization_level(GraphOptimizationLevel::Level3)?
+        // Not `Level3`, which libraries before 1.23 do not know.
+        .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(options.threads)?
         .with_inter_threads(1)?
         .with_intra_op_spinning(several)?
         .with_config_entry("session.force_spinning_stop", "1")?
-        .with_memory_pattern(false)?
-        .with_execution_providers([ort::ep::CPU::default().with_arena_allocator(false).build()])
+        .with_memory_pattern(false)
 }

@@ -11,6 +11,7 @@ use super::stop::Stopper;
 use super::{check_kv, open, slot_of};
 use crate::bundle::{FixedShapes, GraphSource, KvPorts, ModelGraph, PortType};
 use crate::core::plan::{Caps, Rollback, Row, Shapes, Slot, StepPlan, StopGrain, Want};
+use crate::core::provider::CPU;
 use crate::engine::{
     Engine, EngineInfo, EngineOptions, Footprint, LoadError, StepError, Stop, check_plan,
     process_memory,
@@ -47,7 +48,10 @@ impl PairEngine {
         let fault = |problem: String| LoadError::Engine { file: graph.file_name(), problem };
         let before = process_memory().anonymous_bytes;
         let make = |source: &GraphSource, tokens: usize| {
-            Graph::load(library, graph, source, tokens, options)
+            // A profile is of one session: that of single tokens, where most of the time goes.
+            let profile = options.profile.clone().filter(|_| tokens == 1);
+            let options = EngineOptions { profile, ..options.clone() };
+            Graph::load(library, graph, source, tokens, &options)
                 .map_err(|problem| LoadError::Engine { file: source.file_name(), problem })
         };
         let (prefill, decode) = (make(&fixed.prefill, fixed.chunk)?, make(&graph.source, 1)?);
@@ -61,6 +65,7 @@ impl PairEngine {
                 name: "ort",
                 version: library.version.clone(),
                 library: Some(library.path.clone()),
+                provider: options.provider.as_ref().map_or(CPU, |p| &p.name).to_owned(),
             },
             footprint: Footprint {
                 // Zeroed blocks hold no pages before they are written: all that is there is weights.
@@ -174,7 +179,7 @@ impl Graph {
         tokens: usize,
         options: &EngineOptions,
     ) -> Result<Self, String> {
-        let session = open(library, source, options).map_err(|e| e.to_string())?;
+        let session = open(library, source, options)?;
         let binding = session.create_binding().map_err(|e| e.to_string())?;
         let (context, total) = (graph.context_length, graph.context_length + tokens);
         let mask_type = graph.attention_mask.as_ref().map_or(PortType::F32, |port| port.dtype);

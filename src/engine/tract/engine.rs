@@ -17,6 +17,7 @@ use crate::bundle::{GraphSource, KvUpdate, ModelGraph};
 use crate::core::plan::{
     Caps, KvType, MAX_ROWS, Rollback, Row, Shapes, Slot, StepPlan, StopGrain, Want,
 };
+use crate::core::provider::CPU;
 use crate::engine::{
     Engine, EngineInfo, EngineOptions, Footprint, LoadError, StepError, Stop, check_plan,
 };
@@ -138,6 +139,7 @@ impl TractEngine {
                 name: "tract",
                 version: format!("0.23.9, {} kernels", runtime.isa.name()),
                 library: None,
+                provider: CPU.to_owned(),
             },
             footprint,
             stopper,
