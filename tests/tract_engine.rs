@@ -299,6 +299,7 @@ fn write_graph(dir: &std::path::Path, nodes: Vec<tract_onnx::pb::NodeProto>) -> 
         last_logits_only: false,
         vocab_size: 8,
         context_length: 64,
+        fixed: None,
     }
 }
 

@@ -37,6 +37,16 @@ class Golden:
 
 
 @dataclass(frozen=True)
+class Static:
+    """Two graphs of fixed shapes: docs/npu.md."""
+
+    prefill: str
+    decode: str
+    chunk: int
+    context: int
+
+
+@dataclass(frozen=True)
 class Manifest:
     name: str
     version: str
@@ -47,6 +57,7 @@ class Manifest:
     kv: str | None = None  # how the graph keeps keys and values; None: as floats
     counter: int | None = None  # a device refuses a lower one than it has had; None: 0
     latency: dict[str, int] = field(default_factory=dict)  # max-decode-ms, max-first-token-ms
+    static: Static | None = None  # instead of one graph of any shape
 
 
 def sha256(path: Path) -> str:
@@ -69,6 +80,10 @@ def render(manifest: Manifest, files: dict[str, str]) -> str:
         lines.append(f"kv = {_text(manifest.kv)}")
     if manifest.default_task:
         lines.append(f"default-task = {_text(manifest.default_task)}")
+    if manifest.static:
+        pair = manifest.static
+        lines += ["", "[static]"] + [f"{key} = {_text(getattr(pair, key))}" for key in ("prefill", "decode")]
+        lines += [f"{key} = {getattr(pair, key)}" for key in ("chunk", "context")]
     lines += ["", "[files]"] + [f"{_text(name)} = {_text(digest)}" for name, digest in sorted(files.items())]
     if manifest.latency:
         lines += ["", "[latency]"] + [f"{key} = {ms}" for key, ms in manifest.latency.items()]
@@ -105,6 +120,7 @@ def read(folder: Path) -> Manifest:
     return Manifest(
         content["name"], content["version"], content["license"], content.get("default-task"), tasks, answers,
         content.get("kv"), content.get("counter"), content.get("latency", {}),
+        content.get("kv"), Static(**content["static"]) if "static" in content else None,
     )  # fmt: skip
 
 

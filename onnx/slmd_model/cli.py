@@ -16,6 +16,7 @@ examples:
   slmd-model export tiny-hf tiny-tjs --precision fp32 --layout transformers-js
   slmd-model export tiny-hf tiny-int4-kv8 --precision int4 --kv int8
   slmd-model quantise-kv onnx/default default-kv8
+  slmd-model export tiny-hf tiny-static --static-shapes --precision int8 --chunk 32 --context 256
   slmd-model reference-logits tiny-hf tiny-reference --tokens 48
   slmd-model convert-llama2c stories260k/ stories-bundle --precision int8
   slmd-model verify stories-bundle
@@ -109,6 +110,7 @@ def add_export(commands) -> None:
     p.add_argument("--mixed", default="", metavar="GROUP:TYPE", help='other bits for a group: "last_matmul:int8"')
     p.add_argument("--inline", action="store_true", help="weights inside model.onnx")
     add_kv(p)
+    add_static(p)
     p.add_argument("--golden-steps", type=int, default=32, metavar="N")
     p.add_argument("--golden-margin", type=float, metavar="LOGITS")
     p.set_defaults(run=run_export)
@@ -124,13 +126,25 @@ def add_kv(p) -> None:
     add_calibration(p)
 
 
+def add_static(p) -> None:
+    p.add_argument(
+        "--static-shapes",
+        action="store_true",
+        help="a pair of graphs of fixed shapes in standard operators, for NPUs (docs/npu.md): --precision fp32, or "
+        "int8 for 16-bit activations, 8-bit weights and an 8-bit KV cache in QuantizeLinear/DequantizeLinear form",
+    )
+    p.add_argument("--chunk", type=int, default=32, metavar="N", help="tokens of one run of its prefill graph")
+    p.add_argument("--context", type=int, default=1024, metavar="N", help="positions of its KV cache")
+
+
 def add_calibration(p) -> None:
     p.add_argument(
         "--kv-calibration",
+        "--calibration",
         type=Path,
         metavar="FILE",
-        help='prompts that the model goes on with to find the scales of int8: JSON lines ({"text", "task"}) or texts '
-        "with empty lines between (default: the golden prompts and some general texts)",
+        help="prompts that the model goes on with to find the scales of int8 caches and of activations: JSON lines "
+        '({"text", "task"}) or texts with empty lines between (default: the golden prompts and some general texts)',
     )
 
 
@@ -274,7 +288,7 @@ def run_export(args) -> None:
     )  # fmt: skip
     request = Request(
         args.name or args.out.name, layout=args.layout, options=options, inline=args.inline,
-        steps=args.golden_steps, margin=args.golden_margin, **kv(args),
+        steps=args.golden_steps, margin=args.golden_margin, **kv(args), **shapes(args),
     )  # fmt: skip
     print(*export(args.hf, args.out, request), sep="\n")
 
@@ -284,6 +298,17 @@ def kv(args) -> dict:
     if args.kv == "float":
         return {}
     return {"kv": args.kv, "calibration": calibration(args)}
+
+
+def shapes(args) -> dict:
+    """The fields of a request on static shapes."""
+    if not args.static_shapes:
+        return {}
+    from slmd_model.static_export import Shapes
+
+    if args.layout != "genai":
+        raise UserError("--static-shapes has a layout of its own: leave --layout out", 64)
+    return {"shapes": Shapes(args.chunk, args.context), "calibration": calibration(args)}
 
 
 def calibration(args, task: str | None = None) -> tuple:

@@ -7,11 +7,12 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from slmd_model import bundle, genai, golden, kv_cache, standard_graph
+from slmd_model import bundle, genai, golden, kv_cache, standard_graph, static_export
 from slmd_model.bundle import Manifest, Task
 from slmd_model.errors import UserError
 from slmd_model.golden import Question
 from slmd_model.session import Decoder
+from slmd_model.static_session import StaticDecoder
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
 BUNDLE_FILES = {"genai_config.json", "model.onnx", "model.onnx.data", *TOKENIZER_FILES}
@@ -37,6 +38,7 @@ class Request:
     files: tuple[Path, ...] = ()
     kv: str | None = None  # "int8": codes in the KV cache
     calibration: tuple[Question, ...] = ()  # for that; none: the questions and some general texts
+    shapes: static_export.Shapes | None = None  # a pair of static graphs instead of a layout
 
 
 def export(hf: Path, out: Path, request: Request) -> list[str]:
@@ -47,20 +49,57 @@ def export(hf: Path, out: Path, request: Request) -> list[str]:
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".slmd-export-") as work:
         folder = Path(work, "bundle")
         folder.mkdir()
-        model = write_graph(hf, folder, request)
-        if request.kv:
-            quantise_kv(hf, model, request.calibration or default_calibration(request.questions), request.tasks)
+        decoder, notes = make(hf, folder, request)
         write_tokenizer(hf, folder)
         for path in request.files:
             shutil.copy(path, folder / path.name)
         answers = record(hf, request)
-        notes = check(hf, model, answers, request)
+        notes += check(hf, decoder, answers, request)
         manifest = Manifest(
-            request.name, request.version, request.license, request.default_task, request.tasks, answers, request.kv
-        )
+            request.name, request.version, request.license, request.default_task, request.tasks, answers,
+            *kv_and_shapes(request),
+        )  # fmt: skip
         bundle.write(folder, manifest)
         replace(folder, out)
     return notes
+
+
+def make(hf: Path, folder: Path, request: Request) -> tuple[Decoder | StaticDecoder, list[str]]:
+    """The graph or graphs that were asked for, opened, and notes on them."""
+    asked = request.calibration or default_calibration(request.questions)
+    if request.shapes:
+        return make_static(hf, folder, request, asked)
+    model = write_graph(hf, folder, request)
+    if request.kv:
+        quantise_kv(hf, model, asked, request.tasks)
+    return Decoder(model), []
+
+
+def make_static(
+    hf: Path, folder: Path, request: Request, asked: tuple[Question, ...]
+) -> tuple[StaticDecoder, list[str]]:
+    if request.kv or request.options.full_logits or request.inline:
+        raise UserError("static shapes leave no choice of the KV cache, of logits or of where weights are", 64)
+    shutil.copy(hf / "config.json", folder)
+    prompts = encoded(hf, asked, request.tasks)
+    held = encoded(hf, tuple(kv_cache.held_texts()), request.tasks)
+    return static_export.write(hf, folder, request.shapes, request.options.precision, prompts, held)
+
+
+def kv_and_shapes(request: Request) -> tuple[str | None, bundle.Static | None]:
+    """What the manifest says of caches and shapes."""
+    if not request.shapes:
+        return request.kv, None
+    coded = request.options.precision != "fp32"
+    static = bundle.Static(**static_export.FILES, chunk=request.shapes.chunk, context=request.shapes.context)
+    return "int8" if coded else None, static
+
+
+def encoded(hf: Path, asked: tuple[Question, ...], tasks: dict[str, Task]) -> list[list[int]]:
+    """The prompts as token ids; `hf` has the tokenizer."""
+    tokenizer = golden.load_tokenizer(hf)
+    systems = {name: task.system for name, task in tasks.items()}
+    return [golden.encode(tokenizer, q, systems.get(q.task or "")) for q in questions(hf, asked)]
 
 
 def write_graph(hf: Path, folder: Path, request: Request) -> Path:
@@ -85,9 +124,7 @@ def write_graph(hf: Path, folder: Path, request: Request) -> Path:
 
 def quantise_kv(hf: Path, model: Path, asked: tuple[Question, ...], tasks: dict[str, Task]) -> None:
     """Codes in the cache of `model`, by what it goes on with from `asked`; `hf` has the tokenizer."""
-    tokenizer = golden.load_tokenizer(hf)
-    systems = {name: task.system for name, task in tasks.items()}
-    kv_cache.quantise(model, [golden.encode(tokenizer, q, systems.get(q.task or "")) for q in questions(hf, asked)])
+    kv_cache.quantise(model, encoded(hf, asked, tasks))
 
 
 def default_calibration(asked: tuple[Question, ...]) -> tuple[Question, ...]:
@@ -104,7 +141,7 @@ def quantise_bundle(source: Path, out: Path, calibration: tuple[Question, ...]) 
         shutil.copytree(source, folder)
         model = folder / "model.onnx"
         quantise_kv(folder, model, asked, old.tasks)
-        notes = check(folder, model, old.golden, Request(old.name, tasks=old.tasks))
+        notes = check(folder, Decoder(model), old.golden, Request(old.name, tasks=old.tasks))
         bundle.write(folder, dataclasses.replace(old, kv="int8"))
         replace(folder, out)
     return notes
@@ -125,7 +162,7 @@ def write_tokenizer(hf: Path, folder: Path) -> None:
 
 def record(hf: Path, request: Request) -> list[bundle.Golden]:
     margin = golden.MARGIN[request.options.precision] if request.margin is None else request.margin
-    margin = max(margin, golden.KV_MARGIN) if request.kv else margin
+    margin = max(margin, golden.KV_MARGIN) if kv_and_shapes(request)[0] else margin
     systems = {name: task.system for name, task in request.tasks.items()}
     return golden.record(hf, questions(hf, request.questions), systems, request.steps, margin)
 
@@ -140,9 +177,9 @@ def accepts_empty(hf: Path) -> bool:
     return tokenizer.chat_template is not None or bool(tokenizer("")["input_ids"])
 
 
-def check(hf: Path, model: Path, answers: list[bundle.Golden], request: Request) -> list[str]:
+def check(hf: Path, decoder: Decoder | StaticDecoder, answers: list[bundle.Golden], request: Request) -> list[str]:
     """The exported graph must repeat every recorded token."""
-    decoder, tokenizer = Decoder(model), golden.load_tokenizer(hf)
+    tokenizer = golden.load_tokenizer(hf)
     systems = {name: task.system for name, task in request.tasks.items()}
     for answer in answers:
         ids = golden.encode(tokenizer, Question(answer.prompt, answer.task), systems.get(answer.task or ""))

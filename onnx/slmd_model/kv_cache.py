@@ -107,6 +107,13 @@ def general_texts() -> list[Question]:
     return [Question(text) for text in CORPUS[::2]]
 
 
+def held_texts() -> list[Question]:
+    """The other half, to judge by."""
+    from onnxruntime_genai.models.quantization.kv_cache_calibration import CORPUS
+
+    return [Question(text) for text in CORPUS[1::2]]
+
+
 def read_calibration(path: Path, task: str | None = None) -> list[Question]:
     """Prompts of a file: JSON lines with "text" and perhaps "task", else texts with empty lines between."""
     if not path.is_file():

@@ -12,6 +12,16 @@ pub enum GraphSource {
     Embedded(&'static [u8]),
 }
 
+impl GraphSource {
+    /// The file's name, for messages.
+    pub fn file_name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Embedded(_) => "embedded model.onnx".to_owned(),
+        }
+    }
+}
+
 /// Element types that ports of a decoder have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PortType {
@@ -21,6 +31,10 @@ pub enum PortType {
     F16,
     /// 8-bit integer.
     I8,
+    /// 8-bit code without a sign.
+    U8,
+    /// 16-bit code without a sign.
+    U16,
     /// 32-bit integer.
     I32,
     /// 64-bit integer.
@@ -32,8 +46,8 @@ impl PortType {
     pub const fn size(self) -> usize {
         match self {
             Self::F32 | Self::I32 => 4,
-            Self::F16 => 2,
-            Self::I8 => 1,
+            Self::F16 | Self::U16 => 2,
+            Self::I8 | Self::U8 => 1,
             Self::I64 => 8,
         }
     }
@@ -69,6 +83,19 @@ pub enum KvUpdate {
     InPlace,
     /// `present = concat(past, new)`: past has exactly the length so far, present is a new buffer.
     Append,
+    /// The graph has fixed shapes and gives the keys and values of the new tokens alone: whoever runs
+    /// it puts them into a cache of full context length ([`FixedShapes`]).
+    Host,
+}
+
+/// Two graphs of fixed shapes in place of one, as NPUs want them. The ports have the same names and
+/// types in both: `docs/npu.md` has the contract.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FixedShapes {
+    /// The graph for `chunk` tokens; [`ModelGraph::source`] is the one for a single token.
+    pub prefill: GraphSource,
+    /// Tokens of one run of it.
+    pub chunk: usize,
 }
 
 /// What an engine must know of a decoder graph.
@@ -78,7 +105,8 @@ pub struct ModelGraph {
     pub source: GraphSource,
     /// Token ids, `[batch, tokens]`.
     pub input_ids: Port,
-    /// Ones for every position so far, `[batch, positions]`, where the graph has it.
+    /// Ones for every position so far, `[batch, positions]`, where the graph has it. Of fixed shapes:
+    /// one, or the largest code, where a token may look, `[1, 1, tokens, context + tokens]`.
     pub attention_mask: Option<Port>,
     /// Positions of the new tokens, `[batch, tokens]`, where the graph has it.
     pub position_ids: Option<Port>,
@@ -98,8 +126,10 @@ pub struct ModelGraph {
     pub last_logits_only: bool,
     /// Entries of a row of logits.
     pub vocab_size: usize,
-    /// The longest context that the model was made for.
+    /// The longest context that the model was made for; of fixed shapes, that of the cache.
     pub context_length: usize,
+    /// Where there are two graphs of fixed shapes.
+    pub fixed: Option<FixedShapes>,
 }
 
 impl ModelGraph {
@@ -112,16 +142,19 @@ impl ModelGraph {
     pub const fn kv(&self) -> KvType {
         match self.kv_type {
             PortType::F16 => KvType::F16,
-            PortType::I8 => KvType::Int8,
+            PortType::I8 | PortType::U8 => KvType::Int8,
             _ => KvType::F32,
         }
     }
 
+    /// The most tokens of one step, if `most` may be asked for.
+    pub fn chunk_within(&self, most: u32) -> u32 {
+        let chunk = self.fixed.as_ref().map_or(usize::MAX, |fixed| fixed.chunk);
+        most.min(u32::try_from(chunk).unwrap_or(u32::MAX))
+    }
+
     /// The name of the graph's file, for messages.
     pub fn file_name(&self) -> String {
-        match &self.source {
-            GraphSource::File(path) => path.display().to_string(),
-            GraphSource::Embedded(_) => "embedded model.onnx".to_owned(),
-        }
+        self.source.file_name()
     }
 }

@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 pub const MANIFEST: &str = "slmd.toml";
 /// The one format there is.
 const FORMAT: u32 = 1;
+/// The longest cache of fixed shapes that is believed.
+const MAX_CONTEXT: u32 = 1 << 20;
 
 /// `slmd.toml` as written.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -43,6 +45,22 @@ pub struct Manifest {
     /// Answers that the model must give, greedily.
     #[serde(default)]
     pub golden: Vec<Golden>,
+    /// Two graphs of fixed shapes instead of the one that the layout would name.
+    pub r#static: Option<FixedSpec>,
+}
+
+/// The section `[static]`: the graphs of fixed shapes and their sizes. `docs/npu.md` has their contract.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FixedSpec {
+    /// The file of the graph for `chunk` tokens.
+    pub prefill: String,
+    /// The file of the graph for one token.
+    pub decode: String,
+    /// Tokens of one run of `prefill`, at least 2.
+    pub chunk: u32,
+    /// Positions of the cache, `chunk` at least.
+    pub context: u32,
 }
 
 /// Bounds that a device must keep for the model to be of use there; it is not activated otherwise.
@@ -134,6 +152,9 @@ fn check(file: &str, manifest: &Manifest) -> Result<(), BundleError> {
     if manifest.golden.iter().any(|golden| golden.tokens.is_empty() && golden.text.is_empty()) {
         return Err(BundleError::field(file, "golden", "tokens or text", "neither"));
     }
+    if let Some(spec) = &manifest.r#static {
+        check_static(file, spec)?;
+    }
     let tasks = [("default-task", &manifest.default_task)]
         .into_iter()
         .chain(manifest.golden.iter().map(|g| ("golden.task", &g.task)));
@@ -160,6 +181,26 @@ fn check_latency(file: &str, manifest: &Manifest) -> Result<(), BundleError> {
         }
         false => Ok(()),
     }
+}
+
+fn check_static(file: &str, spec: &FixedSpec) -> Result<(), BundleError> {
+    for (field, name) in [("static.prefill", &spec.prefill), ("static.decode", &spec.decode)] {
+        if !is_inside(name) {
+            return Err(BundleError::field(file, field, "a path inside the bundle", name));
+        }
+    }
+    if spec.prefill == spec.decode {
+        let expected = "another file than static.prefill";
+        return Err(BundleError::field(file, "static.decode", expected, &spec.decode));
+    }
+    if spec.chunk < 2 {
+        return Err(BundleError::field(file, "static.chunk", "2 tokens or more", spec.chunk));
+    }
+    if !(spec.chunk..=MAX_CONTEXT).contains(&spec.context) {
+        let expected = format!("static.chunk ({}) to {MAX_CONTEXT} positions", spec.chunk);
+        return Err(BundleError::field(file, "static.context", expected, spec.context));
+    }
+    Ok(())
 }
 
 /// Holds every listed file against its hash, and every used one against the list.
@@ -258,7 +299,8 @@ mod tests {
         assert_eq!(
             checked("nmae = 3\n").expect_err("unknown"),
             "m:4:1: unknown field `nmae`, expected one of `format`, `name`, `version`, `counter`, \
-             `license`, `kv`, `default-task`, `files`, `latency`, `task`, `golden`"
+             `license`, `kv`, `default-task`, `files`, `latency`, `task`, `golden`, \
+             `static`"
         );
         assert!(checked("default-task = 'x'").expect_err("none").contains("default-task"));
         assert!(checked("[files]\n'../x' = 'a'").expect_err("outside").contains("inside"));
@@ -288,6 +330,28 @@ mod tests {
             let error = checked(text).expect_err(text);
             assert!(error.contains(says), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn fixed_shapes_are_held_against_sense() {
+        let section = |prefill: &str, chunk: i64, context: i64| {
+            checked(&format!(
+                "[static]\nprefill = '{prefill}'\ndecode = 'd.onnx'\nchunk = {chunk}\ncontext = {context}"
+            ))
+        };
+        let spec = section("p.onnx", 32, 256).expect("sound").r#static.expect("there");
+        assert_eq!((spec.chunk, spec.context), (32, 256));
+        for (prefill, chunk, context, field) in [
+            ("../p.onnx", 32, 256, "static.prefill"),
+            ("d.onnx", 32, 256, "static.decode"),
+            ("p.onnx", 1, 256, "static.chunk"),
+            ("p.onnx", 32, 31, "static.context"),
+            ("p.onnx", 32, 1 << 21, "static.context"),
+        ] {
+            let error = section(prefill, chunk, context).expect_err("refused");
+            assert!(error.contains(field), "{error}");
+        }
+        assert!(section("p.onnx", -1, 256).expect_err("negative").contains("chunk"));
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub mod data_type {
     pub const UINT8: i32 = 2;
     /// Signed 8-bit integer.
     pub const INT8: i32 = 3;
+    /// Unsigned 16-bit integer.
+    pub const UINT16: i32 = 4;
     /// 32-bit integer.
     pub const INT32: i32 = 6;
     /// 64-bit integer.
@@ -33,6 +35,7 @@ pub mod data_type {
             FLOAT => "float32".into(),
             UINT8 => "uint8".into(),
             INT8 => "int8".into(),
+            UINT16 => "uint16".into(),
             INT32 => "int32".into(),
             INT64 => "int64".into(),
             BOOL => "bool".into(),

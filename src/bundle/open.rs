@@ -4,10 +4,11 @@ use super::configs::{self, ModelConfig};
 use super::error::BundleError;
 use super::external;
 use super::files::{CONFIG_LIMIT, EmbeddedFile, Files, hex, is_inside, parse_json};
+use super::fixed;
 use super::generation::{Gatherer, Generation, GenerationFile};
 use super::graph::{GraphSource, ModelGraph};
 use super::layout::{Layout, choose_graph};
-use super::manifest::{self, Golden, LatencySpec, MANIFEST, Manifest};
+use super::manifest::{self, FixedSpec, Golden, LatencySpec, MANIFEST, Manifest};
 use super::map;
 use super::onnx::{GraphProto, ModelProto};
 use super::ports;
@@ -137,11 +138,16 @@ fn open(
         Layout::GenAi | Layout::Slmd => configs::genai(files)?,
         Layout::Transformers => configs::hf(files)?,
     };
-    let graph_name = graph_name(files, &config, variant, memory_bytes)?;
-    let read = read_graph(files, &graph_name, &config)?;
+    let read = match manifest.as_ref().and_then(|m| m.r#static.as_ref()) {
+        Some(spec) => read_pair(files, spec, &config, variant)?,
+        None => {
+            let name = graph_name(files, &config, variant, memory_bytes)?;
+            read_graph(files, &name, &config)?
+        }
+    };
     let text = text_files::read(files)?;
     let generation = generation(files, &config, read.graph.vocab_size)?;
-    let used = used_files(files, &graph_name, &read.external);
+    let used = used_files(files, &read);
     let tasks = match &manifest {
         None => Vec::new(),
         Some(manifest) => {
@@ -207,16 +213,58 @@ fn graph_name(
 /// A graph and what it needs beside it.
 struct ReadGraph {
     graph: ModelGraph,
-    /// External data, relative to the bundle, with the bytes needed.
-    external: BTreeMap<String, u64>,
+    /// Its files and their external data, relative to the bundle.
+    files: BTreeSet<String>,
 }
 
 fn read_graph(files: &Files, name: &str, config: &ModelConfig) -> Result<ReadGraph, BundleError> {
+    let one = read_proto(files, name, &config.file)?;
+    let graph = ports::discover(one.source, &one.shown, &one.proto, &config.expected)?;
+    Ok(ReadGraph { graph, files: one.files })
+}
+
+/// The two graphs of fixed shapes that a manifest names.
+fn read_pair(
+    files: &Files,
+    spec: &FixedSpec,
+    config: &ModelConfig,
+    variant: Option<&str>,
+) -> Result<ReadGraph, BundleError> {
+    let manifest = files.display(MANIFEST);
+    if let Some(wanted) = variant {
+        let available = format!("{} and {}, which belong together", spec.prefill, spec.decode);
+        return Err(BundleError::Variant { dir: manifest, wanted: wanted.to_owned(), available });
+    }
+    let prefill = read_proto(files, &spec.prefill, &manifest)?;
+    let decode = read_proto(files, &spec.decode, &manifest)?;
+    let used = prefill.files.union(&decode.files).cloned().collect();
+    let graph =
+        fixed::discover([prefill.into(), decode.into()], spec, &config.expected, &manifest)?;
+    Ok(ReadGraph { graph, files: used })
+}
+
+/// A graph's file, parsed.
+struct ReadProto {
+    source: GraphSource,
+    shown: String,
+    proto: GraphProto,
+    files: BTreeSet<String>,
+}
+
+impl From<ReadProto> for fixed::Member {
+    fn from(read: ReadProto) -> Self {
+        Self { source: read.source, file: read.shown, proto: read.proto }
+    }
+}
+
+/// Reads a graph that `said_by` names, and looks after its external data.
+fn read_proto(files: &Files, name: &str, said_by: &str) -> Result<ReadProto, BundleError> {
     let shown = files.display(name);
     if !files.has(name) {
-        let hint = format!("{} names it", config.file);
+        let hint = format!("{said_by} names it");
         return Err(BundleError::Missing { file: shown, hint });
     }
+    let mut used = BTreeSet::from([name.to_owned()]);
     match files {
         Files::Dir(root) => {
             let path = root.join(name);
@@ -226,11 +274,9 @@ fn read_graph(files: &Files, name: &str, config: &ModelConfig) -> Result<ReadGra
             let folder = path.parent().unwrap_or(root);
             external::check(&shown, folder, &data)?;
             let prefix = name.rsplit_once('/').map_or(String::new(), |(dir, _)| format!("{dir}/"));
-            let external =
-                data.into_iter().map(|(n, size)| (format!("{prefix}{n}"), size)).collect();
+            used.extend(data.into_keys().map(|n| format!("{prefix}{n}")));
             let source = GraphSource::File(path.clone());
-            let graph = ports::discover(source, &shown, &proto, &config.expected)?;
-            Ok(ReadGraph { graph, external })
+            Ok(ReadProto { source, shown, proto, files: used })
         }
         Files::Embedded(all) => {
             let bytes = all.iter().find(|(n, _)| *n == name).map_or(&[][..], |(_, b)| *b);
@@ -240,8 +286,7 @@ fn read_graph(files: &Files, name: &str, config: &ModelConfig) -> Result<ReadGra
                 return Err(BundleError::External { file: shown, data, problem });
             }
             let source = GraphSource::Embedded(bytes);
-            let graph = ports::discover(source, &shown, &proto, &config.expected)?;
-            Ok(ReadGraph { graph, external: BTreeMap::new() })
+            Ok(ReadProto { source, shown, proto, files: used })
         }
     }
 }
@@ -284,16 +329,12 @@ fn generation(
 }
 
 /// The files that make the model, with their bytes.
-fn used_files(
-    files: &Files,
-    graph: &str,
-    external: &BTreeMap<String, u64>,
-) -> BTreeMap<String, u64> {
-    let fixed = [graph, configs::GENAI, configs::HF, GENERATION, MANIFEST];
+fn used_files(files: &Files, graph: &ReadGraph) -> BTreeMap<String, u64> {
+    let fixed = [configs::GENAI, configs::HF, GENERATION, MANIFEST];
     let names: BTreeSet<&str> = fixed
         .into_iter()
         .chain(text_files::NAMES)
-        .chain(external.keys().map(String::as_str))
+        .chain(graph.files.iter().map(String::as_str))
         .collect();
     names.into_iter().filter_map(|n| files.size(n).map(|size| (n.to_owned(), size))).collect()
 }

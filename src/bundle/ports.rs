@@ -92,10 +92,7 @@ pub fn discover(
     graph: &GraphProto,
     expected: &Expected,
 ) -> Result<ModelGraph, BundleError> {
-    let weights: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
-    let inputs: Vec<&ValueInfoProto> =
-        graph.input.iter().filter(|v| !weights.contains(v.name.as_str())).collect();
-    let ports = Ports { file, inputs, outputs: graph.output.iter().collect() };
+    let ports = Ports::new(file, graph);
     let names = &expected.names;
 
     ports.refuse_other_layouts(names)?;
@@ -106,6 +103,10 @@ pub fn discover(
         && let Some(name) = kv_ports::without_scales(graph, &layers)
     {
         let problem = format!("the int8 cache input {name:?} without scales among the weights");
+        return Err(ports.unsupported(problem, CODES_SUPPORTED));
+    }
+    if cache.dtype == PortType::U8 {
+        let problem = "a cache of uint8 codes in a graph whose shapes are not fixed".to_owned();
         return Err(ports.unsupported(problem, CODES_SUPPORTED));
     }
     let logits = ports.logits(&names.logits, expected)?;
@@ -123,34 +124,42 @@ pub fn discover(
         last_logits_only: logits.last_only,
         vocab_size: logits.vocab_size,
         context_length: context_length(file, expected)?,
+        fixed: None,
     })
 }
 
 /// The inputs (weights left out) and outputs of a graph.
-struct Ports<'a> {
-    file: &'a str,
+pub(super) struct Ports<'a> {
+    pub(super) file: &'a str,
     inputs: Vec<&'a ValueInfoProto>,
     outputs: Vec<&'a ValueInfoProto>,
 }
 
-struct Cache {
-    dtype: PortType,
-    heads: usize,
-    head_dim: usize,
+pub(super) struct Cache {
+    pub(super) dtype: PortType,
+    pub(super) heads: usize,
+    pub(super) head_dim: usize,
 }
 
-struct Logits {
-    port: Port,
-    last_only: bool,
-    vocab_size: usize,
+pub(super) struct Logits {
+    pub(super) port: Port,
+    pub(super) last_only: bool,
+    pub(super) vocab_size: usize,
 }
 
-impl Ports<'_> {
-    fn input(&self, name: &str) -> Option<&ValueInfoProto> {
+impl<'a> Ports<'a> {
+    pub(super) fn new(file: &'a str, graph: &'a GraphProto) -> Self {
+        let weights: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+        let is_port = |v: &&ValueInfoProto| !weights.contains(v.name.as_str());
+        let inputs = graph.input.iter().filter(is_port).collect();
+        Self { file, inputs, outputs: graph.output.iter().collect() }
+    }
+
+    pub(super) fn input(&self, name: &str) -> Option<&ValueInfoProto> {
         self.inputs.iter().copied().find(|v| v.name == name)
     }
 
-    fn output(&self, name: &str) -> Option<&ValueInfoProto> {
+    pub(super) fn output(&self, name: &str) -> Option<&ValueInfoProto> {
         self.outputs.iter().copied().find(|v| v.name == name)
     }
 
@@ -165,7 +174,7 @@ impl Ports<'_> {
     }
 
     /// `past_0`, `past_key_values.0.decoder.key` and the like, told apart from a plain absence.
-    fn refuse_other_layouts(&self, names: &PortNames) -> Result<(), BundleError> {
+    pub(super) fn refuse_other_layouts(&self, names: &PortNames) -> Result<(), BundleError> {
         if self.input(&at(&names.past_key, 0)).is_some() {
             return Ok(());
         }
@@ -189,7 +198,7 @@ impl Ports<'_> {
         Err(self.unsupported(problem, KV_SUPPORTED))
     }
 
-    fn layers(
+    pub(super) fn layers(
         &self,
         names: &PortNames,
         expected: Option<&Fact>,
@@ -230,7 +239,7 @@ impl Ports<'_> {
         }
     }
 
-    fn refuse_unknown_inputs(
+    pub(super) fn refuse_unknown_inputs(
         &self,
         names: &PortNames,
         layers: &[KvPorts],
@@ -283,7 +292,11 @@ impl Ports<'_> {
         }
     }
 
-    fn cache(&self, layers: &[KvPorts], expected: &Expected) -> Result<Cache, BundleError> {
+    pub(super) fn cache(
+        &self,
+        layers: &[KvPorts],
+        expected: &Expected,
+    ) -> Result<Cache, BundleError> {
         let mut first: Option<Cache> = None;
         for layer in layers {
             for name in [&layer.past_key, &layer.past_value] {
@@ -310,6 +323,7 @@ impl Ports<'_> {
             data_type::FLOAT => PortType::F32,
             data_type::FLOAT16 => PortType::F16,
             data_type::INT8 => PortType::I8,
+            data_type::UINT8 => PortType::U8,
             other => {
                 let problem =
                     format!("the cache input {name:?} of type {}", data_type::name(other));
@@ -356,7 +370,7 @@ impl Ports<'_> {
         }
     }
 
-    fn logits(&self, name: &str, expected: &Expected) -> Result<Logits, BundleError> {
+    pub(super) fn logits(&self, name: &str, expected: &Expected) -> Result<Logits, BundleError> {
         let value = self.output(name).ok_or_else(|| {
             let there: Vec<&str> = self.outputs.iter().take(4).map(|v| v.name.as_str()).collect();
             let problem = format!("no output {name:?} (outputs: {} ...)", there.join(", "));
@@ -388,7 +402,7 @@ impl Ports<'_> {
     }
 }
 
-fn context_length(file: &str, expected: &Expected) -> Result<usize, BundleError> {
+pub(super) fn context_length(file: &str, expected: &Expected) -> Result<usize, BundleError> {
     match &expected.context_length {
         Some(fact) if (1..=1 << 30).contains(&fact.value) => Ok(fact.value as usize),
         Some(fact) => Err(BundleError::field(

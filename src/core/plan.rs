@@ -131,7 +131,8 @@ pub struct StepPlan<'a> {
 pub enum Shapes {
     /// Any number of tokens.
     Any,
-    /// Only these, as compiled for an NPU.
+    /// Only these, as compiled for an NPU. The engine pads a shorter row, so that it costs as much as
+    /// the next larger shape.
     Static(Vec<(u8, u32)>),
 }
 

@@ -83,7 +83,7 @@ pub fn load(
 ) -> Result<Box<dyn Engine>, LoadError> {
     match choice.kind {
         #[cfg(feature = "ort")]
-        EngineKind::Ort => Ok(Box::new(super::ort::OrtEngine::load(graph, options)?)),
+        EngineKind::Ort => super::ort::load(graph, options),
         #[cfg(feature = "tract")]
         EngineKind::Tract => Ok(Box::new(super::tract::TractEngine::load(graph, options)?)),
         kind => {

@@ -52,7 +52,8 @@ fn position_bytes(graph: &ModelGraph, engine: EngineKind, kv: KvType) -> u64 {
     let row = match (engine, graph.kv_update) {
         (EngineKind::Ort, _) => graph.kv_type.size() * graph.head_dim,
         (_, KvUpdate::InPlace) => kv.row_bytes(graph.head_dim),
-        (_, KvUpdate::Append) => size_of::<f32>() * graph.head_dim,
+        // tract does not run graphs of fixed shapes: the price of what it would hold.
+        (_, KvUpdate::Append | KvUpdate::Host) => size_of::<f32>() * graph.head_dim,
     };
     (2 * graph.layers.len() * graph.kv_heads * row) as u64
 }
@@ -62,12 +63,24 @@ pub fn kv_bytes(graph: &ModelGraph, engine: EngineKind, kv: KvType, shape: Shape
     let slots = u64::from(shape.sessions);
     let slots = match (graph.kv_update, engine) {
         (KvUpdate::InPlace, _) => slots,
+        // Of fixed shapes: each slot has the graph's context, however little of it is used.
+        (KvUpdate::Host, _) => {
+            return slots * graph.context_length as u64 * position_bytes(graph, engine, kv);
+        }
         // The graph writes into a second set of slots.
         (KvUpdate::Append, EngineKind::Ort) => 2 * slots,
         // The new keys and values lie beside the old ones while a step runs.
         (KvUpdate::Append, _) => slots + 1,
     };
     slots * u64::from(shape.context_tokens) * position_bytes(graph, engine, kv)
+}
+
+/// Inputs and outputs of a graph of fixed shapes: ids and positions, mask, logits, new keys and values.
+fn fixed_buffers_bytes(graph: &ModelGraph, tokens: u64) -> u64 {
+    let mask = graph.attention_mask.as_ref().map_or(0, |port| port.dtype.size()) as u64;
+    let new = tokens * graph.kv_bytes_per_token() as u64;
+    let total = graph.context_length as u64 + tokens;
+    8 * tokens + tokens * total * mask + 4 * graph.vocab_size as u64 + new
 }
 
 impl Subject<'_> {
@@ -168,7 +181,9 @@ impl Subject<'_> {
     }
 
     fn weights_bytes(&self) -> u64 {
-        self.graph_bytes() * 14 / 10
+        // Each of two graphs prepares its own weights.
+        let graphs = if self.bundle.graph.fixed.is_some() { 2 } else { 1 };
+        graphs * self.graph_bytes() * 14 / 10
     }
 
     /// What a step at the end of the context needs: attention scores, hidden states, logits.
@@ -219,6 +234,10 @@ impl Subject<'_> {
             return 0;
         }
         let graph = &self.bundle.graph;
+        if let Some(fixed) = &graph.fixed {
+            let bytes = |tokens| fixed_buffers_bytes(graph, tokens);
+            return bytes(1) + bytes(fixed.chunk as u64);
+        }
         let rows = u64::from(shape.sessions).min(MAX_ROWS as u64);
         let tokens = rows.max(u64::from(self.max_chunk.min(shape.context_tokens)));
         let logits = if graph.last_logits_only { rows } else { tokens };

@@ -104,7 +104,7 @@ impl<'a> Budget<'a> {
             bundle,
             engine: choice.kind,
             kv: plan.options.kv,
-            max_chunk: plan.options.max_chunk,
+            max_chunk: bundle.graph.chunk_within(plan.options.max_chunk),
             demands: &plan.demands,
             measured: store.get(MEASURED),
         };

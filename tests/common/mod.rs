@@ -12,7 +12,7 @@ use slmd::engine::Engine;
 use std::path::PathBuf;
 
 /// `slmd` in the user's cache, where the scripts in `onnx/` put what they make.
-fn cache() -> Option<PathBuf> {
+pub fn cache() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let cache = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
     Some(cache.join("slmd"))

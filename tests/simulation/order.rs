@@ -1,8 +1,11 @@
 //! Whose turn it is: sessions of one priority, and urgent ones over others.
 
-use crate::world::ticket;
-use crate::{MAX_STEP, Machine, STEP, machine, ms};
+use crate::world::{caps, ticket};
+use crate::{MAX_STEP, Machine, STEP, machine, machine_of, ms};
+use slmd::core::cost::{Costs, Shape};
+use slmd::core::plan::Shapes;
 use slmd::core::request::{Priority, RequestId, Time};
+use slmd::core::scheduler::ModelPlan;
 
 #[test]
 fn sessions_take_turns_step_by_step() {
@@ -62,4 +65,31 @@ fn an_urgent_request_breaks_no_promise() {
     assert_eq!(broken, 0);
     let urgent = &world.records[&RequestId(9)];
     assert!(!urgent.is_admitted() || urgent.is_met(), "{urgent:?}");
+}
+
+#[test]
+fn a_chunk_of_a_fixed_shape_is_not_cut_however_long_it_takes() {
+    // A whole chunk takes 100 ms, and so does a piece of one; steps of any shape may take 40.
+    let costs = Costs::new(Shape { chunk_us: 100_000.0, token_us: 0.0, ..crate::shape() });
+    let busy = |shapes: Shapes| {
+        let caps = slmd::core::plan::Caps { shapes, ..caps(1, 1) };
+        let plan = ModelPlan { caps, costs, slot_bytes: 1 };
+        let mut world = machine_of(vec![plan], 4);
+        world.submit(ticket(1, world.now, 200, 10, 60_000), 99);
+        world.run_until(Time(60_000_000));
+        assert!(world.records[&RequestId(1)].is_met());
+        world.busy
+    };
+    let most = world_chunk();
+    let chunks = 200u32.div_ceil(most);
+    assert_eq!(busy(Shapes::Static(vec![(1, most), (1, 1)])), ms(100) * chunks + STEP * 9);
+    assert!(
+        busy(Shapes::Any) > ms(100) * 20,
+        "pieces of eight tokens, each at the price of a chunk"
+    );
+}
+
+/// Tokens of a chunk in these worlds.
+fn world_chunk() -> u32 {
+    caps(1, 1).max_chunk
 }

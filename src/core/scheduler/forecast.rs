@@ -343,7 +343,7 @@ impl Scheduler {
         tokens: u32,
         percent: u32,
     ) -> Duration {
-        let bound = self.limits.max_step * 100 / percent;
+        let bound = self.bound(model).saturating_mul(100) / percent;
         model.costs.prefill(pos, tokens, bound, model.caps.max_chunk)
     }
 

@@ -18,7 +18,7 @@ mod turn;
 use super::cost::{Costs, Load};
 use super::error::RejectReason;
 use super::ledger::Ledger;
-use super::plan::{Caps, MAX_ROWS, ModelId, Slot};
+use super::plan::{Caps, MAX_ROWS, ModelId, Shapes, Slot};
 use super::pressure::Pressure;
 use super::request::{RequestId, StopReason, Time};
 use super::session::{Phase, Session, Ticket};
@@ -255,9 +255,18 @@ impl Scheduler {
         }
     }
 
+    /// How long a step with a chunk may take. A chunk of a fixed shape costs the same however few tokens
+    /// it has: cutting it would only make more of them.
+    fn bound(&self, model: &Model) -> Duration {
+        match model.caps.shapes {
+            Shapes::Any => self.limits.max_step,
+            Shapes::Static(_) => Duration::MAX,
+        }
+    }
+
     /// The most tokens of a step from position `pos` on.
     fn chunk(&self, model: &Model, pos: u32) -> u32 {
-        model.costs.chunk_within(self.limits.max_step, pos, model.caps.max_chunk)
+        model.costs.chunk_within(self.bound(model), pos, model.caps.max_chunk)
     }
 
     fn model(&self, id: ModelId) -> &Model {

@@ -129,6 +129,8 @@ const fn element_type(element: PortType) -> sys::ONNXTensorElementDataType {
         PortType::F32 => E::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
         PortType::F16 => E::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16,
         PortType::I8 => E::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8,
+        PortType::U8 => E::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8,
+        PortType::U16 => E::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT16,
         PortType::I32 => E::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32,
         PortType::I64 => E::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64,
     }

@@ -7,6 +7,7 @@ mod affinity;
 mod cache;
 mod ffi;
 pub mod library;
+mod pair;
 pub mod plugin;
 mod provider;
 mod spans;
@@ -24,12 +25,24 @@ use cache::Cache;
 use ffi::{Block, Tensor};
 use ort::session::builder::{BuilderResult, GraphOptimizationLevel, SessionBuilder};
 use ort::session::{IoBinding, Session};
+pub use pair::PairEngine;
 use spans::Span;
 use std::ffi::CString;
 use std::sync::Arc;
 use stop::Stopper;
 
-/// A decoder graph in ONNX Runtime.
+/// Loads `graph` into the engine for its kind of shapes.
+///
+/// # Errors
+/// [`LoadError`]: no library, or what ONNX Runtime says of the graph.
+pub fn load(graph: &ModelGraph, options: &EngineOptions) -> Result<Box<dyn Engine>, LoadError> {
+    Ok(match &graph.fixed {
+        Some(fixed) => Box::new(PairEngine::load(graph, fixed, options)?),
+        None => Box::new(OrtEngine::load(graph, options)?),
+    })
+}
+
+/// A decoder graph of any shape in ONNX Runtime.
 pub struct OrtEngine {
     session: Session,
     stopper: Arc<Stopper>,

@@ -53,6 +53,11 @@ impl TractEngine {
     pub fn load(graph: &ModelGraph, options: &EngineOptions) -> Result<Self, LoadError> {
         let file = graph.file_name();
         let engine_error = |problem: String| LoadError::Engine { file: file.clone(), problem };
+        if graph.fixed.is_some() {
+            let problem = "two graphs of fixed shapes, which ONNX Runtime runs (engine = \"ort\"); tract \
+                           takes the model exported without --static-shapes";
+            return Err(LoadError::Unsupported { file, problem: problem.to_owned() });
+        }
         if graph.kv_update == KvUpdate::Append && !matches!(options.kv, KvType::Auto | KvType::F32)
         {
             let problem = format!(
