@@ -1,7 +1,9 @@
 # shellcheck shell=bash
 # Sourced by the scripts of this folder: where things are, and Debian's archive beside the machine's
-# own settings.
+# own settings. The script that sources it has set `here` to this folder.
+# shellcheck disable=SC2034,SC2016
 
+: "${here:?}"
 cross="${XDG_CACHE_HOME:-$HOME/.cache}/slmd/cross"
 arm_triple=aarch64-unknown-linux-gnu
 

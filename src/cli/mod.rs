@@ -19,6 +19,7 @@ mod interrupt;
 mod plan;
 mod remote;
 mod serve;
+mod shell;
 mod status;
 mod watch;
 
@@ -26,7 +27,7 @@ pub use args::{
     AskArgs, CancelArgs, ChatArgs, CheckArgs, Cli, Command, DoctorArgs, LocalArgs, PlanArgs,
     SamplingArgs, ServeArgs, SocketArgs, StatusArgs,
 };
-
+pub use shell::{CompletionsArgs, ManArgs, Shell};
 pub use watch::{RuleArgs, WatchArgs, WatchCommand, WatchTestArgs};
 
 use clap::Parser;
@@ -64,6 +65,8 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Check(args) => check::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Watch(args) => watch::run(args),
+        Command::Completions(args) => shell::completions(args),
+        Command::Man(args) => shell::man(args),
     }
 }
 
