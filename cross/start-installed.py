@@ -12,6 +12,7 @@ import os
 import pathlib
 import pwd
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -80,10 +81,14 @@ def wait_until_ready(notify, process, limit_s):
 
 def main(root, command):
     """Starts, runs, ends."""
+    # Ended from outside, it takes the daemon with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     unit = service(root)
     user = account(root, unit.get("User", "slmd"))
     environment = {"PATH": "/usr/sbin:/usr/bin", "HOME": user.pw_dir, "NOTIFY_SOCKET": "/run/slmd.notify"}
     environment |= folders(root, unit, user)
+    if "QEMU_CPU" in os.environ:
+        environment["QEMU_CPU"] = os.environ["QEMU_CPU"]
     path = root / "run/slmd.notify"
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
@@ -101,14 +106,14 @@ def main(root, command):
         except BaseException:
             process.kill()
             raise
+        process.terminate()
+        try:
+            ended = process.wait(seconds(unit.get("TimeoutStopSec", "90")))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            sys.exit("start-installed: it does not stop at SIGTERM")
         finally:
             path.unlink(missing_ok=True)
-    process.terminate()
-    try:
-        ended = process.wait(seconds(unit.get("TimeoutStopSec", "90")))
-    except subprocess.TimeoutExpired:
-        process.kill()
-        sys.exit("start-installed: it does not stop at SIGTERM")
     if ended != 0:
         sys.exit(f"start-installed: it ended with {ended} at SIGTERM")
     sys.exit(status)

@@ -61,16 +61,16 @@ run_tests() { # cpu program filter...
 # `name arguments`, one a line: what both binaries are asked. {E} is each engine in turn.
 commands() {
   cat <<'LIST'
-vehicle ask --engine {E} --json --task vehicle "warmer in the back"
-actions ask --engine {E} --json --task vehicle "open the sunroof halfway and turn off the wipers"
-refusal ask --engine {E} --json --task vehicle "what is the capital of france"
-default ask --engine {E} --json "turn the volume up a bit"
-alert ask --engine {E} --json --task alert "{\"sensor\":\"vibration\",\"last\":138,\"peak\":138,\"trend\":60,\"spread\":84}"
-intent ask --engine {E} --json --task intent "wake me up at seven tomorrow"
-sampled ask --engine {E} --json --task vehicle --temperature 0.2 --seed 7 "it is freezing in here"
-short ask --engine {E} --json --max-tokens 3 --task intent "play some jazz"
-schema ask --engine {E} --json --schema onnx/default/alert.schema.json "colder in the front"
-unknown ask --engine {E} --json --task nosuch "hello"
+vehicle ask --engine {E} --json --deadline-ms 120000 --task vehicle "warmer in the back"
+actions ask --engine {E} --json --deadline-ms 120000 --task vehicle "open the sunroof halfway and turn off the wipers"
+refusal ask --engine {E} --json --deadline-ms 120000 --task vehicle "what is the capital of france"
+default ask --engine {E} --json --deadline-ms 120000 "turn the volume up a bit"
+alert ask --engine {E} --json --deadline-ms 120000 --task alert "{\"sensor\":\"vibration\",\"last\":138,\"peak\":138,\"trend\":60,\"spread\":84}"
+intent ask --engine {E} --json --deadline-ms 120000 --task intent "wake me up at seven tomorrow"
+sampled ask --engine {E} --json --deadline-ms 120000 --task vehicle --temperature 0.2 --seed 7 "it is freezing in here"
+short ask --engine {E} --json --deadline-ms 120000 --max-tokens 3 --task intent "play some jazz"
+schema ask --engine {E} --json --deadline-ms 120000 --schema onnx/default/alert.schema.json "colder in the front"
+unknown ask --engine {E} --json --deadline-ms 120000 --task nosuch "hello"
 board check --json --board board-configs/raspberry-pi-5.toml
 model check --json --model onnx/default
 config check --json --config cross/deb/config.toml
@@ -99,7 +99,7 @@ for cpu in "${cpus[@]}"; do
   say "$cpu: tests"
   for program in "${tests[@]}"; do
     case "$(basename "$program")" in
-      slmd-*) run_tests "$cpu" "$program" kernels:: engine:: text:: sample:: ;;
+      slmd-*) run_tests "$cpu" "$program" kernels:: engine:: text:: sample:: cli::shell ;;
       default_logits-*) run_tests "$cpu" "$program" --nocapture ;;
       *) run_tests "$cpu" "$program" --skip 135m --skip smollm ;;
     esac
