@@ -1,22 +1,25 @@
 #!/usr/bin/env bash
-# Sets up cross-compilation to aarch64 on Debian 12, from Debian's archive alone. As root.
+# Sets up cross-compilation to aarch64 on Debian 12 (x86-64), from Debian's archive and PyPI. As root.
 #
 #   cross/setup.sh                     installs; safe to run again
 #   . "$(cross/setup.sh --env)"        then: cargo build --target aarch64-unknown-linux-gnu
 #
-# Where rustup's aarch64 target is installed already, that one is used. Else Debian's rustc-web, with
-# its standard library for both architectures, is unpacked into a private folder, never installed:
-# ${XDG_CACHE_HOME:-$HOME/.cache}/slmd/cross (about 600 MB). Tests run under qemu-user.
-# Note: rustc-web moves with Debian's security updates, so its version is not the pinned one.
+# cross/build.sh does both. Three parts:
+#  - the linker: Debian's gcc-aarch64-linux-gnu, installed; and zig with cargo-zigbuild, in a Python
+#    environment of their own, for binaries that run on older C libraries than this machine's;
+#  - Rust's standard library: rustup's aarch64 target where it is installed already. Else Debian's
+#    rustc-web, with its library for both architectures, is unpacked into a private folder, never
+#    installed. It moves with Debian's security updates, so its version is not the pinned one;
+#  - qemu-user 10, which runs the result here: from bookworm-backports, unpacked likewise. 7.2 of
+#    Debian 12 crashes on ONNX Runtime.
+# All of it is in ${XDG_CACHE_HOME:-$HOME/.cache}/slmd/cross (about 1.2 GB).
 set -euo pipefail
 
-triple=aarch64-unknown-linux-gnu
-cross="${XDG_CACHE_HOME:-$HOME/.cache}/slmd/cross"
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=cross/common.sh
+. "$here/common.sh"
 root="$cross/root"
 settings="$cross/env"
-
-say() { printf 'cross: %s\n' "$*"; }
-fail() { say "$*" >&2; exit 69; }
 
 case "${1:-}" in
   "") ;;
@@ -24,62 +27,88 @@ case "${1:-}" in
     [ -f "$settings" ] || fail "not set up: run cross/setup.sh first"
     printf '%s\n' "$settings"
     exit 0 ;;
-  -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
-  *) say "unknown option $1 (see --help)" >&2; exit 64 ;;
+  -h | --help) help; exit 0 ;;
+  *) usage "unknown option $1" ;;
 esac
 
 [ "$(id -u)" -eq 0 ] || fail "run as root: packages are installed"
 [ "$(uname -m)" = x86_64 ] || fail "for x86-64 machines; on aarch64 build natively"
 command -v apt-get >/dev/null || fail "for Debian: there is no apt-get"
 export DEBIAN_FRONTEND=noninteractive
+mkdir -p "$cross"
 
-# The linker, the C library to link with, and what runs the result here.
-say "linker and emulator"
-apt-get update -qq
-apt-get install -y -qq --no-install-recommends gcc-aarch64-linux-gnu libc6-dev-arm64-cross >/dev/null
-# qemu 7.2 of Debian 12 has no BF16 and no SME; 10 is in bookworm-backports, where that is enabled.
-apt-get install -y -qq --no-install-recommends -t bookworm-backports qemu-user >/dev/null 2>&1 \
-  || apt-get install -y -qq --no-install-recommends qemu-user >/dev/null
-say "$(qemu-aarch64 --version | head -n 1)"
+linker() {
+  local packages=()
+  command -v aarch64-linux-gnu-gcc >/dev/null || packages+=(gcc-aarch64-linux-gnu)
+  [ -d /usr/aarch64-linux-gnu/lib ] || packages+=(libc6-dev-arm64-cross)
+  # objdump tells which C library a binary needs.
+  command -v objdump >/dev/null || packages+=(binutils)
+  python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
+  [ ${#packages[@]} -eq 0 ] && return 0
+  say "installing ${packages[*]}"
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+}
+
+major() { "$1" --version 2>/dev/null | sed -n '1s/.*version \([0-9]*\).*/\1/p'; }
+
+# The emulator's place: the machine's own where it is new enough, else backports', statically linked.
+emulator() {
+  local own=/usr/bin/qemu-aarch64 downloads="$cross/debs"
+  qemu="$cross/qemu/usr/bin/qemu-aarch64"
+  if [ -x "$own" ] && [ "$(major "$own")" -ge 10 ]; then qemu=$own; return 0; fi
+  if [ -x "$qemu" ]; then return 0; fi
+  private_apt
+  private_download "$downloads" qemu-user/bookworm-backports
+  mkdir -p "$cross/qemu"
+  dpkg --fsys-tarfile "$downloads"/qemu-user_*.deb | tar -x -C "$cross/qemu" ./usr/bin/qemu-aarch64
+  rm -rf "$downloads"
+}
 
 has_rustup_target() {
-  [ -d "$(rustc --print sysroot)/lib/rustlib/$triple/lib" ]
+  [ -d "$(rustc --print sysroot)/lib/rustlib/$arm_triple/lib" ]
 }
 
 # Packages of two architectures beside each other, by their names; unpacked, not installed.
 unpack_debian_rust() {
   local downloads="$cross/debs" std llvm deb
-  dpkg --print-foreign-architectures | grep -qx arm64 || { dpkg --add-architecture arm64; apt-get update -qq; }
+  private_apt
+  export APT_CONFIG="$cross/apt/apt.conf"
   std=$(apt-cache depends rustc-web libstd-rust-web-dev | sed -n 's/.*Depends: \(libstd-rust-web-[0-9.]*\)$/\1/p' | sort -Vu | tail -n 1)
   llvm=$(apt-cache depends "$std" rustc-web | sed -n 's/.*Depends: \(libllvm[0-9.]*\)$/\1/p' | sort -Vu | tail -n 1)
+  unset APT_CONFIG
   if [ -z "$std" ] || [ -z "$llvm" ]; then
-    fail "rustc-web is not in this machine's package lists (bookworm-security)"
+    fail "rustc-web is not in the package lists of bookworm and bookworm-security"
   fi
-  mkdir -p "$downloads" "$root"
-  # As root: apt's own user may not reach root's cache folder.
-  (cd "$downloads" && apt-get download -qq -o APT::Sandbox::User=root rustc-web "$std" libstd-rust-web-dev libstd-rust-web-dev:arm64 "$llvm")
-  for deb in "$downloads"/*.deb; do dpkg -x "$deb" "$root"; done
-  rm -rf "$downloads"
+  private_download "$downloads" rustc-web "$std" libstd-rust-web-dev libstd-rust-web-dev:arm64 "$llvm"
+  rm -rf "$root.new"
+  mkdir -p "$root.new"
+  for deb in "$downloads"/*.deb; do dpkg -x "$deb" "$root.new"; done
+  rm -rf "$downloads" "$root"
+  mv "$root.new" "$root"
 }
 
-mkdir -p "$cross"
-rustc_line="" runner="qemu-aarch64 -L /usr/aarch64-linux-gnu"
+linker
+emulator
+say "$("$qemu" --version | head -n 1)"
+zig_tools
+rustc_line=""
 if has_rustup_target; then
-  say "Rust: rustup's $triple"
+  say "Rust: rustup's $arm_triple"
 else
-  say "Rust: Debian's rustc-web, unpacked into $root"
-  [ -d "$root/usr/lib/rustlib/$triple" ] || unpack_debian_rust
+  [ -d "$root/usr/lib/rustlib/$arm_triple" ] || unpack_debian_rust
   printf '#!/bin/sh\nLD_LIBRARY_PATH="%s/usr/lib/x86_64-linux-gnu" exec "%s/usr/bin/rustc" "$@"\n' \
     "$root" "$root" >"$cross/rustc"
   chmod +x "$cross/rustc"
-  "$cross/rustc" --version || fail "the unpacked compiler does not run"
+  say "Rust: Debian's rustc-web, unpacked into $root: $("$cross/rustc" --version)"
   rustc_line="export RUSTC='$cross/rustc'"
 fi
 cat >"$settings" <<EOT
 # Made by cross/setup.sh; source it.
 $rustc_line
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
-export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER='$runner'
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER='$qemu -L /usr/aarch64-linux-gnu'
 export CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc
+export SLMD_QEMU_AARCH64='$qemu'
 EOT
-say "ready: . \"\$(cross/setup.sh --env)\"; cargo build --target $triple"
+say "ready: cross/build.sh --target arm64"

@@ -6,57 +6,12 @@
 
 mod common;
 
-use common::{feed, largest_difference, top};
+use common::agree::Distance;
+use common::feed;
 use slmd::core::plan::KvType;
 use slmd::engine::ort::OrtEngine;
 use slmd::engine::tract::TractEngine;
 use slmd::engine::{Engine, EngineOptions};
-
-/// A difference between the two largest fp32 logits beyond which the top token must be equal.
-const CLEAR_MARGIN: f32 = 1.0;
-
-/// How far two engines are apart over all positions.
-#[derive(Debug, Default)]
-struct Distance {
-    largest: f32,
-    mean_kl: f64,
-    clear: usize,
-    clear_equal: usize,
-}
-
-impl Distance {
-    /// Of `ours` from `theirs`, where a margin of `truth` says which positions are clear.
-    fn between(ours: &[Vec<f32>], theirs: &[Vec<f32>], truth: &[Vec<f32>]) -> Self {
-        let mut distance = Self::default();
-        for ((a, b), t) in ours.iter().zip(theirs).zip(truth) {
-            distance.largest = distance.largest.max(largest_difference(a, b));
-            distance.mean_kl += kl(b, a) / ours.len() as f64;
-            if margin(t) > CLEAR_MARGIN {
-                distance.clear += 1;
-                distance.clear_equal += usize::from(top(a) == top(b));
-            }
-        }
-        distance
-    }
-}
-
-/// `KL(p || q)` of the softmax of two rows of logits, in nats.
-fn kl(p: &[f32], q: &[f32]) -> f64 {
-    let (p, q) = (log_softmax(p), log_softmax(q));
-    p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum()
-}
-
-fn log_softmax(logits: &[f32]) -> Vec<f64> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|l| f64::from(l - largest).exp()).sum();
-    logits.iter().map(|l| f64::from(l - largest) - sum.ln()).collect()
-}
-
-fn margin(logits: &[f32]) -> f32 {
-    let best = top(logits);
-    let others = logits.iter().enumerate().filter(|(id, _)| *id as u32 != best);
-    logits[best as usize] - others.map(|(_, l)| *l).fold(f32::NEG_INFINITY, f32::max)
-}
 
 /// Half of the tokens in chunks, then one by one; the logits after each of the latter.
 fn forced(engine: &mut dyn Engine, tokens: &[u32]) -> Vec<Vec<f32>> {

@@ -50,6 +50,11 @@ pub enum Command {
     Model(super::model::ModelArgs),
     /// Try the rules that turn sensor topics into alerts
     Watch(super::watch::WatchArgs),
+    /// Print completions for a shell
+    Completions(super::shell::CompletionsArgs),
+    /// Write the manual pages, for packages
+    #[command(hide = true)]
+    Man(super::shell::ManArgs),
 }
 
 /// Where the daemon is.

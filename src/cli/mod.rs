@@ -22,6 +22,7 @@ mod plan;
 mod plan_sizes;
 mod remote;
 mod serve;
+mod shell;
 mod status;
 mod try_provider;
 mod watch;
@@ -35,6 +36,7 @@ pub use model::{
     ActivateArgs, InstallArgs, ModelArgs, ModelCommand, RemoveArgs, RollbackArgs, StoreArgs,
     TrialArgs, VerifyArgs,
 };
+pub use shell::{CompletionsArgs, ManArgs, Shell};
 pub use watch::{RuleArgs, WatchArgs, WatchCommand, WatchTestArgs};
 
 use clap::Parser;
@@ -74,6 +76,8 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::TryProvider => try_provider::run(),
         Command::Model(args) => model::run(args),
         Command::Watch(args) => watch::run(args),
+        Command::Completions(args) => shell::completions(args),
+        Command::Man(args) => shell::man(args),
     }
 }
 

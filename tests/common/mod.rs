@@ -1,6 +1,7 @@
 //! What the integration tests share: where models are, and a greedy decoder over an engine.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub mod agree;
 pub mod daemon;
 pub mod mosquitto;
 pub mod requester;

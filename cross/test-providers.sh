@@ -2,7 +2,7 @@
 # Execution providers on a library that has some: Debian 13's ONNX Runtime 1.21, with XNNPACK and
 # oneDNN, in a private root. As root, on Debian.
 #
-#   cross/test-providers SLMD BUNDLE      SLMD: a binary for this machine
+#   cross/test-providers.sh SLMD BUNDLE      SLMD: a binary for this machine
 #                                         BUNDLE: a model of standard operators (tiny-tjs of the tests)
 #
 # Nothing is installed: the packages are unpacked into ${XDG_CACHE_HOME:-$HOME/.cache}/slmd/debian-13.
