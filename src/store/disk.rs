@@ -86,6 +86,7 @@ impl Disk for RealDisk {
         std::fs::remove_dir(path)
     }
 
+    #[allow(clippy::useless_conversion, reason = "they have 32 bits on some machines")]
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         let stat = nix::sys::statvfs::statvfs(path)?;
         Ok(u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size())))
