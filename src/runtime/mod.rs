@@ -5,6 +5,7 @@
 
 mod admission;
 mod calibrate;
+mod exchange;
 mod handle;
 mod inference;
 mod job;
@@ -13,10 +14,12 @@ mod model;
 mod outbox;
 mod overrun;
 mod predictions;
+mod reception;
 mod service;
 mod shared;
 mod start;
 
+pub use exchange::{Candidate, Exchange, ExchangeError};
 pub use handle::Handle;
 pub use limits::Limits;
 pub use model::{Model, ModelError, ReadyTask};
