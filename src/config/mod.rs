@@ -15,6 +15,7 @@ mod keys;
 mod mqtt;
 mod quota;
 mod reference;
+mod reload;
 mod settings;
 mod show;
 mod size;

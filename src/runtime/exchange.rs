@@ -179,6 +179,13 @@ impl Exchange {
         wait(&serves)
     }
 
+    /// While no model is served: another one will be about `load` from now.
+    pub fn expect_ready(&self, load: Duration) {
+        if self.served.is_none() {
+            self.shared.expect_ready(self.shared.now().after(load));
+        }
+    }
+
     fn tell(&self, errand: Errand) -> Result<(), ExchangeError> {
         self.admission.send(errand).map_err(|_| ExchangeError::Ended)
     }
