@@ -17,12 +17,15 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
         ("unix.path", args.socket.as_deref().map(|s| s.display().to_string())),
         ("strict-providers", args.strict.then(|| "true".to_owned())),
     ]);
-    let settings = settings(args.config.as_deref(), &flags)?;
+    let file = args.config.clone();
+    let read = move || settings(file.as_deref(), &flags);
+    let settings = read()?;
     super::log_to_stderr("info");
     let mut progress = Progress::start("starting");
     let daemon = Daemon::start(&settings, &|phase| progress.phase(phase))?;
     progress.end();
-    Ok(daemon.serve()?)
+    let reread = move || read().map_err(|failure| failure.message);
+    Ok(daemon.serve(Box::new(reread))?)
 }
 
 /// What is in force with this file, the environment and these flags.
@@ -34,7 +37,7 @@ pub fn settings(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Setting
 }
 
 /// The flags that were given, as the configuration takes them.
-pub fn flags<'a>(given: &[(&'a str, Option<String>)]) -> Vec<(&'a str, String)> {
+pub fn flags(given: &[(&'static str, Option<String>)]) -> Vec<(&'static str, String)> {
     given.iter().filter_map(|(key, value)| Some((*key, value.clone()?))).collect()
 }
 
@@ -86,6 +89,7 @@ impl From<ServeError> for Failure {
         match error {
             ServeError::Start(error) => error.into(),
             ServeError::Listen(error) => Self::new(UNAVAILABLE, error.to_string()),
+            ServeError::Activation(error) => Self::new(CONFIG, error.to_string()),
             ServeError::Mqtt(error) => error.into(),
             ServeError::Loop(error) => Self::new(TEMPORARY, error.to_string()),
         }

@@ -72,6 +72,29 @@ impl MqttSettings {
         }
         Ok(found)
     }
+
+    /// Our certificate and its key: the files that the keys name, else systemd's credentials
+    /// `mqtt-cert` and `mqtt-key`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Read`] if there is only one of the two credentials.
+    pub fn identity(
+        &self,
+        environment: &Environment,
+    ) -> Result<Option<(PathBuf, PathBuf)>, ConfigError> {
+        // The configuration has checked that both are written or none.
+        if let Some(own) = self.cert_file.value.clone().zip(self.key_file.value.clone()) {
+            return Ok(Some(own));
+        }
+        match ["mqtt-cert", "mqtt-key"].map(|name| credential(environment, name)) {
+            [Some(cert), Some(key)] => Ok(Some((cert, key))),
+            [None, None] => Ok(None),
+            [Some(file), None] => Err(unreadable(&file, "its key, `mqtt-key`, is not there")),
+            [None, Some(file)] => {
+                Err(unreadable(&file, "its certificate, `mqtt-cert`, is not there"))
+            }
+        }
+    }
 }
 
 /// A file of `$CREDENTIALS_DIRECTORY`, if it is there.

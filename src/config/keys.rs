@@ -272,10 +272,15 @@ pub const KEYS: &[Key] = &[
     key(
         "mqtt.cert-file",
         Kind::Path,
-        "none",
+        "systemd's credential `mqtt-cert`, if there is one",
         "Our certificate for the broker, PEM, with those between it and the root.",
     ),
-    key("mqtt.key-file", Kind::Path, "none", "The certificate's key, PEM, not encrypted."),
+    key(
+        "mqtt.key-file",
+        Kind::Path,
+        "systemd's credential `mqtt-key`, if there is one",
+        "The certificate's key, PEM, not encrypted.",
+    ),
     key(
         "mqtt.keep-alive-s",
         Kind::Integer,

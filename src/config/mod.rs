@@ -18,6 +18,7 @@ mod mqtt;
 mod provider;
 mod quota;
 mod reference;
+mod reload;
 mod settings;
 mod show;
 mod size;

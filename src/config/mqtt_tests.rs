@@ -187,6 +187,24 @@ fn a_password_does_not_go_out_in_plain_text() {
 }
 
 #[test]
+fn the_certificate_comes_from_the_keys_or_from_systemd_with_its_key() {
+    let identity = |case: &Case| case.settings().mqtt.identity(&case.environment);
+    let case = Case::new("[mqtt]\nurl = 'mqtts://b'\n");
+    let dir = case.dir.path().display().to_string();
+    let case = case.with("CREDENTIALS_DIRECTORY", &dir);
+    assert_eq!(identity(&case).expect("none"), None);
+    case.file("mqtt-key", b"key", 0o600);
+    let error = identity(&case).expect_err("half of it").to_string();
+    assert!(error.contains("mqtt-cert"), "{error}");
+    case.file("mqtt-cert", b"cert", 0o600);
+    let (cert, key) = identity(&case).expect("both").expect("there");
+    assert!(cert.ends_with("mqtt-cert") && key.ends_with("mqtt-key"));
+    let own = Case::new("[mqtt]\nurl = 'mqtts://b'\ncert-file = '/c'\nkey-file = '/k'\n");
+    let own = own.with("CREDENTIALS_DIRECTORY", &dir);
+    assert_eq!(identity(&own).expect("written"), Some(("/c".into(), "/k".into())));
+}
+
+#[test]
 fn credentials_come_from_the_keys_or_from_systemd() {
     let case = Case::new("[mqtt]\nusername = 'own'\npassword-file = 'pw'\n");
     case.file("pw", b"geheim\r\n", 0o600);

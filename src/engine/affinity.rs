@@ -2,7 +2,8 @@
 //! it is kept on the same CPUs.
 
 use crate::core::cpus::CpuList;
-use crate::kernels::affinity::{self, Pin};
+use crate::kernels::affinity;
+pub use crate::kernels::affinity::Pin;
 
 /// The CPUs that the calling thread may run on; none: the system does not say.
 pub fn allowed_cpus() -> CpuList {

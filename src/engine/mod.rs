@@ -18,9 +18,10 @@ use crate::core::cpus::CpuList;
 use crate::core::plan::{Caps, KvType, Slot, StepPlan, Want};
 use crate::core::provider::Provider;
 pub use crate::kernels::{share_heap, trim_heap};
-pub use affinity::{allowed_cpus, pin};
+pub use affinity::{Pin, allowed_cpus, pin};
 pub use memory::{
-    ProcessMemory, peak_rss_bytes, peak_rss_bytes_of, process_memory, process_memory_of, reset_peak,
+    ProcessMemory, peak_rss_bytes, peak_rss_bytes_of, process_memory, process_memory_of,
+    reset_peak, rss_bytes,
 };
 
 /// How an engine is to be loaded.

@@ -1,13 +1,14 @@
 //! What a client asks becomes a job, or a refusal: tasks, templates, tokens, grammar, bounds.
 //!
-//! A thread of its own, since tokenizing a long prompt and compiling a grammar take longer than a
-//! step may wait.
+//! On a thread of its own (`reception`), since tokenizing a long prompt and compiling a grammar take
+//! longer than a step may wait.
 
-use super::job::Job;
+use super::job::{Errand, Job};
 use super::limits::Limits;
-use super::model::{Model, ReadyTask};
-use super::outbox::{Event, Origin};
+use super::model::{Model, ModelError, ReadyTask};
+use super::outbox::Origin;
 use super::prompt::{self, bad};
+use super::reception::Bounds;
 use super::shared::{Shared, Work};
 use crate::bundle::Task;
 use crate::core::error::{ErrorCode, RejectReason};
@@ -16,18 +17,25 @@ use crate::core::request::{Deadline, Sampling};
 use crate::core::session::Ticket;
 use crate::sample::{Constraint, ResponseShape, Sampler};
 use crate::text::{Detokenizer, StopStrings};
-use crate::wire::{Ask, Reply, ResponseFormat};
+use crate::wire::{Ask, ResponseFormat};
+use std::fmt;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-/// The admission thread.
+/// Admission to one model.
 pub struct Admission {
     model: Model,
     caps: Caps,
     limits: Limits,
-    jobs: SyncSender<Job>,
+    id: ModelId,
     shared: Arc<Shared>,
+}
+
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Admission({:?})", self.id)
+    }
 }
 
 impl Admission {
@@ -35,30 +43,43 @@ impl Admission {
         model: Model,
         caps: Caps,
         limits: Limits,
-        jobs: SyncSender<Job>,
+        id: ModelId,
         shared: &Arc<Shared>,
     ) -> Self {
-        Self { model, caps, limits, jobs, shared: Arc::clone(shared) }
+        Self { model, caps, limits, id, shared: Arc::clone(shared) }
     }
 
-    /// Serves until the last handle is gone.
-    pub fn run(mut self, work: &Receiver<Work>) {
-        while let Ok(work) = work.recv() {
-            let (request, id) = (work.id, work.ask.id.clone());
-            match self.prepare(&work.ask) {
-                Ok(prepared) => self.submit(work, prepared),
-                Err(reason) => {
-                    tracing::info!(request = request.0, from = ?work.origin, code = reason.code(), "refused");
-                    self.shared.count(|c| c.refuse(reason.code));
-                    drop(work.seat);
-                    let reply = Reply::Error { id, reason };
-                    work.outbox.finish(Event { request, reply, tokens: 0 });
-                }
-            }
+    /// Makes a job of it, or refuses it.
+    pub fn take(&mut self, work: Work, jobs: &SyncSender<Job>) {
+        match self.prepare(&work.ask) {
+            Ok(prepared) => self.submit(work, prepared, jobs),
+            Err(reason) => work.refuse(reason, &self.shared),
         }
     }
 
-    fn submit(&self, work: Work, prepared: Prepared) {
+    /// Other tasks and limits.
+    ///
+    /// # Errors
+    /// The first task that does not compile; nothing has changed then.
+    pub fn retask(&mut self, tasks: &[Task], limits: Limits) -> Result<(), ModelError> {
+        self.model.retask(tasks)?;
+        self.limits = limits;
+        Ok(())
+    }
+
+    /// The deadlines of requests that name none.
+    pub fn bounds(&self) -> Bounds {
+        let bound = |t: &ReadyTask| {
+            Some((t.task.name.clone(), Duration::from_millis(t.task.deadline_ms?.into())))
+        };
+        Bounds {
+            tasks: self.model.tasks.values().filter_map(bound).collect(),
+            default_task: self.model.default_task.clone(),
+            default: self.limits.deadline,
+        }
+    }
+
+    fn submit(&self, mut work: Work, prepared: Prepared, jobs: &SyncSender<Job>) {
         let ask = &work.ask;
         let task = prepared.task.as_deref().and_then(|name| self.model.tasks.get(name));
         let spec = task.map(|t| &t.task);
@@ -68,7 +89,7 @@ impl Admission {
         let after = |ms: u32| work.arrived.after(Duration::from_millis(ms.into()));
         let ticket = Ticket {
             id: work.id,
-            model: ModelId(0),
+            model: self.id,
             prompt_tokens,
             max_new: match ask.max_tokens {
                 Some(tokens) => tokens,
@@ -97,12 +118,15 @@ impl Admission {
             [] => spec.map(|s| s.stop.clone()).unwrap_or_default(),
             stops => stops.to_vec(),
         };
+        let stream = ask.stream;
         let mut tokens = prepared.tokens;
         // What a client asks for may be any number; the scheduler refuses what does not fit.
         tokens.reserve_exact(ticket.max_new.min(room) as usize);
         let job = Job {
             ticket,
-            client_id: work.ask.id,
+            client_id: work.ask.id.take(),
+            errand: Some(Box::new(Errand { ask: work.ask, origin: work.origin })),
+            held: work.held,
             tokens,
             sampler: Sampler::new(prepared.sampling),
             constraint: prepared.constraint,
@@ -110,12 +134,12 @@ impl Admission {
             stops: StopStrings::new(stops),
             eos: Arc::clone(&self.model.eos),
             vocabulary: Arc::clone(&self.model.vocabulary),
-            stream: work.ask.stream,
+            stream,
             outbox: work.outbox,
             seat: work.seat,
             progress: super::job::Progress::default(),
         };
-        match self.jobs.try_send(job) {
+        match jobs.try_send(job) {
             Ok(()) => self.shared.wake(),
             Err(error) => {
                 let (std::sync::mpsc::TrySendError::Full(job)

@@ -1,6 +1,7 @@
 //! The transports' side of the runtime: submit, cancel, status; never blocks.
 
 use super::outbox::{Origin, Outbox};
+use super::reception::Errand;
 use super::shared::{Figures, Shared, Work};
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::request::RequestId;
@@ -12,7 +13,7 @@ use std::sync::mpsc::SyncSender;
 #[derive(Debug, Clone)]
 pub struct Handle {
     pub(super) shared: Arc<Shared>,
-    pub(super) admission: SyncSender<Work>,
+    pub(super) admission: SyncSender<Errand>,
 }
 
 impl Handle {
@@ -29,8 +30,9 @@ impl Handle {
     ) -> Result<RequestId, RejectReason> {
         let (id, seat) = self.shared.enter(ask.priority.unwrap_or_default())?;
         let arrived = self.shared.now().before(origin.waited);
-        let work = Work { id, ask, origin: origin.clone(), outbox, arrived, seat };
-        self.admission.try_send(work).map_err(|_| {
+        let origin = origin.clone();
+        let work = Work { id, ask, origin, outbox, arrived, seat, held: false };
+        self.admission.try_send(Errand::Ask(work)).map_err(|_| {
             RejectReason::new(ErrorCode::Busy, "the queue is full; ask again in a moment")
         })?;
         Ok(id)

@@ -1,15 +1,17 @@
-//! The one thread that owns the engine: asks the scheduler, runs the step, says what happened.
+//! The one thread that owns the engines: asks the scheduler, runs the step, says what happened.
+//!
+//! Mostly there is one engine; while a model is exchanged there may be two, or none.
 
 use super::job::Job;
-use super::shared::{Shared, Snapshot, StepTotals};
+use super::shared::{Shared, Snapshot, StepTotals, Work};
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::plan::{MAX_ROWS, ModelId, Row, StepPlan, Want};
 use crate::core::request::{RequestId, StopReason, Time};
-use crate::core::scheduler::{Input, Output, RowOutcome, Scheduler, Step};
-use crate::engine::{Engine, StepError, pin, trim_heap};
+use crate::core::scheduler::{Input, MAX_MODELS, ModelPlan, Output, RowOutcome, Scheduler, Step};
+use crate::engine::{Engine, Pin, StepError, Stop, pin, trim_heap};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::Duration;
 
 /// A step hangs when it takes so many times as long as it should,
@@ -21,9 +23,39 @@ const HUNG_LEAST: Duration = Duration::from_secs(2);
 /// would have the next prompt pay for it again.
 const TRIM_AFTER: Duration = Duration::from_secs(1);
 
+/// What the inference thread is told about its models.
+pub enum Order {
+    /// Serve this model too; its number is said.
+    Install {
+        engine: Box<dyn Engine>,
+        plan: ModelPlan,
+        max_step: Duration,
+        done: SyncSender<ModelId>,
+    },
+    /// Give back what was not begun; no model is served until `load` after the rest has ended.
+    Withdraw { model: ModelId, load: Duration, back: SyncSender<Vec<Work>> },
+    /// Let go of the model once it has nothing to do.
+    Retire { model: ModelId, gone: SyncSender<()> },
+    /// No step is planned to take longer from now on.
+    Pace(Duration),
+}
+
+/// An engine that is served.
+struct Served {
+    engine: Box<dyn Engine>,
+    brake: Option<Arc<dyn Stop>>,
+}
+
 /// The state of the inference thread.
 pub struct Inference {
-    engine: Box<dyn Engine>,
+    engines: [Option<Served>; MAX_MODELS],
+    orders: Receiver<Order>,
+    /// The model that came last.
+    newest_model: ModelId,
+    /// The model of the last step.
+    stepped: Option<ModelId>,
+    /// Models that go when they have nothing to do, and who waits for that.
+    leaving: Vec<(ModelId, SyncSender<()>)>,
     scheduler: Scheduler,
     jobs: BTreeMap<RequestId, Job>,
     inbox: Receiver<Job>,
@@ -44,13 +76,17 @@ pub struct Inference {
 impl Inference {
     /// The thread's state; [`Inference::run`] is its body.
     pub fn new(
-        engine: Box<dyn Engine>,
         scheduler: Scheduler,
         inbox: Receiver<Job>,
+        orders: Receiver<Order>,
         shared: Arc<Shared>,
     ) -> Self {
         Self {
-            engine,
+            engines: Default::default(),
+            orders,
+            newest_model: ModelId(0),
+            stepped: None,
+            leaving: Vec::new(),
             scheduler,
             jobs: BTreeMap::new(),
             inbox,
@@ -68,16 +104,24 @@ impl Inference {
     /// Serves until the last [`Handle`](super::Handle) is gone or draining is done.
     pub fn run(mut self) {
         self.shared.set_inference_thread(std::thread::current());
-        let _pinned = pin(&self.engine.affinity());
+        let (mut pinned, mut pinned_for) = (None, None);
         while !(self.scheduler.is_empty() && (self.closed || self.shared.drain_until().is_some())) {
+            if pinned_for != Some(self.newest_model) {
+                // The old CPUs are given back first: the new ones are counted from all there are.
+                drop(pinned.take());
+                (pinned, pinned_for) = (self.pin(), Some(self.newest_model));
+            }
             self.turn();
         }
+        self.shared.turn_rests();
         self.refuse_the_rest();
         self.shared.end();
     }
 
     fn turn(&mut self) {
+        self.shared.turn_begins();
         self.take_in();
+        self.let_go();
         let now = self.shared.now();
         match self.scheduler.poll(now) {
             Output::Step(step) => self.step(&step),
@@ -90,7 +134,7 @@ impl Inference {
             }
             Output::Finished { id, reason, slot } => {
                 if let Some(slot) = slot {
-                    self.engine.release(slot);
+                    self.engine(slot.model).release(slot);
                     self.scheduler.handle(now, Input::SlotFreed(slot));
                 }
                 self.publish();
@@ -103,6 +147,7 @@ impl Inference {
         self.publish();
         self.watched = false;
         let longest = if self.untrimmed { TRIM_AFTER } else { Duration::from_secs(3600) };
+        self.shared.turn_rests();
         std::thread::park_timeout(until.map_or(longest, |t| t.since(now).min(longest)));
         if self.untrimmed && self.shared.now().since(now) >= TRIM_AFTER {
             trim_heap();
@@ -111,6 +156,8 @@ impl Inference {
     }
 
     fn take_in(&mut self) {
+        // Whoever orders has seen to it that what is for the old model is in the inbox by now.
+        let orders: Vec<Order> = self.orders.try_iter().collect();
         loop {
             match self.inbox.try_recv() {
                 Ok(job) => self.admit(job),
@@ -121,8 +168,9 @@ impl Inference {
                 }
             }
         }
+        orders.into_iter().for_each(|order| self.obey(order));
         let now = self.shared.now();
-        for id in self.shared.take_cancels() {
+        for id in self.shared.take_cancels(|id| self.jobs.contains_key(&id)) {
             if self.jobs.contains_key(&id) {
                 self.scheduler.handle(now, Input::Cancel(id, StopReason::Cancelled));
             } else if id > self.newest {
@@ -138,6 +186,74 @@ impl Inference {
             self.drains = true;
             self.scheduler.handle(now, Input::Drain { until });
         }
+    }
+
+    fn obey(&mut self, order: Order) {
+        // Who gave the order waits for its end, unless the process is about to end.
+        match order {
+            Order::Install { engine, plan, max_step, done } => {
+                self.scheduler.set_max_step(max_step);
+                let _ = done.send(self.install(engine, plan));
+            }
+            Order::Withdraw { model, load, back } => {
+                let works = self.withdraw(model);
+                let now = self.shared.now();
+                self.shared.expect_ready(now.after(self.scheduler.time_left(now) + load));
+                let _ = back.send(works);
+            }
+            Order::Retire { model, gone } => self.leaving.push((model, gone)),
+            Order::Pace(max_step) => self.scheduler.set_max_step(max_step),
+        }
+    }
+
+    /// Serves this model too, from its next step on.
+    pub fn install(&mut self, engine: Box<dyn Engine>, plan: ModelPlan) -> ModelId {
+        let id = self.scheduler.install(plan);
+        let brake = engine.stopper();
+        self.engines[usize::from(id.0)] = Some(Served { engine, brake });
+        (self.newest_model, self.stepped, self.untrimmed) = (id, None, true);
+        id
+    }
+
+    /// Keeps this thread where the newest engine wants the steps to run.
+    fn pin(&self) -> Option<Pin> {
+        let newest = &self.engines[usize::from(self.newest_model.0)];
+        newest.as_ref().and_then(|served| pin(&served.engine.affinity()))
+    }
+
+    fn withdraw(&mut self, model: ModelId) -> Vec<Work> {
+        let ids = self.scheduler.withdraw(model);
+        if let Some(first) = ids.first() {
+            // They come again.
+            self.newest = self.newest.min(RequestId(first.0.saturating_sub(1)));
+        }
+        let jobs = ids.iter().filter_map(|id| self.jobs.remove(id));
+        jobs.filter_map(Job::into_work).collect()
+    }
+
+    /// Lets go of the models that are to go and have nothing to do.
+    fn let_go(&mut self) {
+        let Self { leaving, scheduler, engines, shared, .. } = self;
+        if leaving.is_empty() {
+            return;
+        }
+        leaving.retain(|(model, gone)| {
+            if scheduler.uses(*model) {
+                return true;
+            }
+            shared.set_brake(None);
+            engines[usize::from(model.0)] = None;
+            scheduler.retire(*model);
+            trim_heap();
+            let _ = gone.send(());
+            false
+        });
+        self.stepped = None;
+    }
+
+    fn engine(&mut self, model: ModelId) -> &mut dyn Engine {
+        let served = self.engines[usize::from(model.0)].as_mut();
+        served.expect("the scheduler plans models that are here").engine.as_mut()
     }
 
     fn admit(&mut self, job: Job) {
@@ -160,12 +276,17 @@ impl Inference {
         }
         let predicted = self.scheduler.predict(step);
         let limit = started.after((predicted * HUNG_TIMES).max(HUNG_LEAST));
+        let model = step.first().map_or(self.newest_model, |row| row.slot.model);
+        if self.stepped.replace(model) != Some(model) {
+            let served = self.engines[usize::from(model.0)].as_ref();
+            self.shared.set_brake(served.and_then(|served| served.brake.clone()));
+        }
         self.shared.step_begins(started, limit);
         if !std::mem::replace(&mut self.watched, true) {
             self.shared.watch_steps();
         }
         self.untrimmed |= step.iter().any(|row| row.count > 1);
-        let result = self.run_engine(step);
+        let result = self.run_engine(model, step);
         self.shared.step_ended();
         let ended = self.shared.now();
         if let Err(error) = &result {
@@ -174,8 +295,10 @@ impl Inference {
         let mut outcomes = heapless::Vec::<(RequestId, RowOutcome), MAX_ROWS>::new();
         for (index, row) in step.iter().enumerate() {
             let job = self.jobs.get_mut(&row.id).expect("the scheduler plans jobs that are here");
+            let served = self.engines[usize::from(model.0)].as_mut();
+            let engine = served.expect("it has just made a step").engine.as_mut();
             let outcome = match &result {
-                Ok(()) if row.logits => job.advance(self.engine.logits(index), ended),
+                Ok(()) if row.logits => job.advance(engine.logits(index), ended),
                 Ok(()) => RowOutcome::Fed,
                 // One of several may be at fault: each is tried alone. A stop that came too late
                 // for a hung step and hit this one is no fault at all.
@@ -205,7 +328,7 @@ impl Inference {
         self.publish();
     }
 
-    fn run_engine(&mut self, step: &Step) -> Result<(), StepError> {
+    fn run_engine(&mut self, model: ModelId, step: &Step) -> Result<(), StepError> {
         let rows: heapless::Vec<Row<'_>, MAX_ROWS> = step
             .iter()
             .map(|row| {
@@ -215,7 +338,9 @@ impl Inference {
                 Row { slot: row.slot, pos: row.pos, tokens, want }
             })
             .collect();
-        self.engine.step(&StepPlan { rows: &rows })
+        let served = self.engines[usize::from(model.0)].as_mut();
+        let engine = served.expect("the scheduler plans models that are here").engine.as_mut();
+        engine.step(&StepPlan { rows: &rows })
     }
 
     fn finish(&mut self, id: RequestId, reason: StopReason) {
@@ -230,7 +355,7 @@ impl Inference {
 
     fn publish(&self) {
         let (running, waiting) = self.scheduler.load();
-        let costs = self.scheduler.costs(ModelId(0));
+        let costs = self.scheduler.costs(self.newest_model);
         self.shared.publish(Snapshot {
             running,
             waiting,

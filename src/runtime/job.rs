@@ -1,7 +1,7 @@
 //! One admitted request on the inference thread: its tokens, and what becomes of logits.
 
-use super::outbox::{Event, Outbox};
-use super::shared::Seat;
+use super::outbox::{Event, Origin, Outbox};
+use super::shared::{Seat, Work};
 use crate::core::cost::Costs;
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::request::{RequestId, StopReason, Time};
@@ -9,7 +9,7 @@ use crate::core::scheduler::{RowOutcome, Step, price};
 use crate::core::session::Ticket;
 use crate::sample::{Constraint, Masked, Sampler, Seen, TokenMask};
 use crate::text::{Detokenizer, StopStrings, Stopped};
-use crate::wire::{Answer, Reply};
+use crate::wire::{Answer, Ask, Reply};
 use std::time::Duration;
 
 /// A request with everything that the inference thread needs.
@@ -18,6 +18,10 @@ pub struct Job {
     pub ticket: Ticket,
     /// The client's id.
     pub client_id: Option<String>,
+    /// What was asked, until its first step: another model may have to be asked instead.
+    pub errand: Option<Box<Errand>>,
+    /// Whether it has waited for an exchange of the model.
+    pub held: bool,
     /// Prompt, then answer.
     pub tokens: Vec<u32>,
     /// Draws tokens.
@@ -40,6 +44,15 @@ pub struct Job {
     pub seat: Seat,
     /// What happened so far.
     pub progress: Progress,
+}
+
+/// What was asked, and by whom.
+#[derive(Debug)]
+pub struct Errand {
+    /// Without its id.
+    pub ask: Ask,
+    /// Who asked.
+    pub origin: Origin,
 }
 
 /// What happened to a job so far.
@@ -70,6 +83,7 @@ impl Job {
         if self.progress.started.is_none() {
             self.progress.started = Some(now);
             self.progress.costs = Some(costs);
+            self.errand = None;
             self.outbox.began(self.id());
         }
     }
@@ -217,8 +231,27 @@ impl Job {
         code
     }
 
+    /// As it was before it was admitted; none if it has begun.
+    pub fn into_work(self) -> Option<Work> {
+        let Errand { ask, origin } = *self.errand?;
+        Some(Work {
+            id: self.ticket.id,
+            ask: Ask { id: self.client_id, ..ask },
+            origin,
+            outbox: self.outbox,
+            arrived: self.ticket.arrived,
+            seat: self.seat,
+            held: true,
+        })
+    }
+
     /// Refuses it before it ran.
-    pub fn refuse(self, reason: RejectReason) {
+    pub fn refuse(self, mut reason: RejectReason) {
+        if self.held && matches!(reason.code, ErrorCode::DeadlineInfeasible | ErrorCode::Expired) {
+            // It could have been met, had the model not been exchanged.
+            reason.code = ErrorCode::Reloading;
+            reason.message = format!("the model was exchanged: {}", reason.message);
+        }
         let (request, id) = (self.id(), self.client_id);
         drop(self.seat);
         let reply = Reply::Error { id, reason };

@@ -5,6 +5,7 @@
 
 mod admission;
 mod calibrate;
+mod exchange;
 mod handle;
 mod inference;
 mod job;
@@ -14,11 +15,13 @@ mod outbox;
 mod overrun;
 mod predictions;
 mod prompt;
+mod reception;
 mod service;
 mod shared;
 mod start;
 
 pub use calibrate::costs;
+pub use exchange::{Candidate, Exchange, ExchangeError};
 pub use handle::Handle;
 pub use limits::Limits;
 pub use model::{Model, ModelError, ReadyTask};

@@ -19,6 +19,8 @@ pub struct ReadyTask {
 
 /// The model's side of a request.
 pub struct Model {
+    /// The bundle's name.
+    pub name: String,
     /// Text to tokens.
     pub tokenizer: Arc<Tokenizer>,
     /// Conversations to prompts, where the model has that.
@@ -79,6 +81,7 @@ impl Model {
             .map_err(|e| wrong("tokenizer.json", e.to_string()))?;
         let vocabulary = TokenMask::of_vocabulary(tokenizer.table());
         let mut model = Self {
+            name: bundle.name.clone(),
             chat,
             eos,
             vocabulary: Arc::new(vocabulary),
@@ -88,13 +91,27 @@ impl Model {
             default_task: bundle.default_task.clone(),
             tokenizer,
         };
-        for task in bundle.tasks.iter().chain(tasks) {
-            let ready = model
-                .ready(task)
-                .map_err(|problem| wrong(&format!("task.{}", task.name), problem))?;
-            model.tasks.insert(task.name.clone(), ready);
-        }
+        let all: Vec<Task> = bundle.tasks.iter().chain(tasks).cloned().collect();
+        model.retask(&all)?;
         Ok(model)
+    }
+
+    /// Has these tasks from now on, later ones in place of earlier ones of the same name.
+    ///
+    /// # Errors
+    /// [`ModelError`] for the first task that does not compile; the old ones stay then.
+    pub fn retask(&mut self, tasks: &[Task]) -> Result<(), ModelError> {
+        let mut all = BTreeMap::new();
+        for task in tasks {
+            let ready = self.ready(task).map_err(|problem| ModelError {
+                model: self.name.clone(),
+                part: format!("task.{}", task.name),
+                problem,
+            })?;
+            all.insert(task.name.clone(), ready);
+        }
+        self.tasks = all;
+        Ok(())
     }
 
     /// Compiles the parts of a task once, so that its faults show at start.

@@ -2,19 +2,18 @@
 //! while none runs.
 
 use super::shared::Shared;
-use crate::engine::Stop;
 use std::time::Duration;
 
 /// How often a running engine is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Serves until the inference thread has ended.
-pub fn watch(shared: &Shared, stopper: &dyn Stop) {
+pub fn watch(shared: &Shared) {
     while !shared.has_ended() {
         match shared.step_overdue() {
             Some(true) => {
                 tracing::error!("a step hangs; it is stopped");
-                stopper.stop();
+                shared.stop_step();
                 std::thread::park_timeout(LOOK);
             }
             Some(false) => std::thread::park_timeout(LOOK),

@@ -7,6 +7,7 @@ use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::pressure::Pressure;
 use crate::core::request::{Priority, RequestId, Time};
 use crate::core::scheduler::URGENT_SEATS;
+use crate::engine::Stop;
 use crate::wire::Ask;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,8 @@ pub struct Work {
     pub outbox: Outbox,
     pub arrived: Time,
     pub seat: Seat,
+    /// Whether it has waited for an exchange of the model.
+    pub held: bool,
 }
 
 /// A place among the requests that the daemon holds, queued or running; given back on drop.
@@ -127,7 +130,7 @@ pub struct Shared {
     pressure: Mutex<Option<Pressure>>,
     snapshot: Mutex<Snapshot>,
     counters: Mutex<Counters>,
-    facts: Map<String, Value>,
+    facts: Mutex<Map<String, Value>>,
     /// What transports say about themselves.
     sections: Mutex<BTreeMap<&'static str, Value>>,
     /// What is asked for its figures when the status is.
@@ -141,7 +144,27 @@ pub struct Shared {
     /// When it should have ended long ago.
     step_limit: AtomicU64,
     predictions: Mutex<Predictions>,
+    /// When a model is expected to be served again, while none is; else zero.
+    ready_at: AtomicU64,
+    brake: Mutex<Brake>,
+    /// When the turn of the inference thread that runs now began, plus one; zero while it rests.
+    turn_began: AtomicU64,
+    /// When it was first called, plus one, of all calls that it has not heard.
+    called: AtomicU64,
 }
+
+/// What stops the engine whose step runs.
+#[derive(Default)]
+struct Brake(Option<Arc<dyn Stop>>);
+
+impl fmt::Debug for Brake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Brake")
+    }
+}
+
+/// A turn of the inference thread without a step takes milliseconds; after so long it hangs.
+const HUNG_TURN: Duration = Duration::from_secs(10);
 
 impl Shared {
     /// Room for `seats` requests, queued and running together; `facts` open every status.
@@ -158,7 +181,7 @@ impl Shared {
             pressure: Mutex::default(),
             snapshot: Mutex::default(),
             counters: Mutex::default(),
-            facts,
+            facts: Mutex::new(facts),
             sections: Mutex::default(),
             live: Mutex::default(),
             inference: Mutex::new(None),
@@ -167,6 +190,10 @@ impl Shared {
             step_began: AtomicU64::new(0),
             step_limit: AtomicU64::new(0),
             predictions: Mutex::default(),
+            ready_at: AtomicU64::new(0),
+            brake: Mutex::default(),
+            turn_began: AtomicU64::new(0),
+            called: AtomicU64::new(0),
         })
     }
 
@@ -229,9 +256,24 @@ impl Shared {
         }
     }
 
-    /// Takes the requests to cancel.
-    pub fn take_cancels(&self) -> Vec<RequestId> {
-        std::mem::take(&mut *lock(&self.cancels))
+    /// Of the requests to cancel, takes those that are among `ids`.
+    pub fn take_cancels_of(&self, ids: &[RequestId]) -> Vec<RequestId> {
+        let mut cancels = lock(&self.cancels);
+        let (taken, others) = cancels.drain(..).partition(|id| ids.contains(id));
+        *cancels = others;
+        taken
+    }
+
+    /// Takes the requests to cancel; while a model is exchanged, only those that `are_here`: the
+    /// others may wait at the reception.
+    pub fn take_cancels(&self, are_here: impl Fn(RequestId) -> bool) -> Vec<RequestId> {
+        let mut cancels = lock(&self.cancels);
+        if self.ready_at().0 == 0 {
+            return std::mem::take(&mut *cancels);
+        }
+        let (taken, others) = cancels.drain(..).partition(|id| are_here(*id));
+        *cancels = others;
+        taken
     }
 
     /// Asks the inference thread to work as hard as this from now on.
@@ -256,8 +298,8 @@ impl Shared {
 
     /// Everything that `status` shows.
     pub fn status(&self) -> Value {
-        let mut body = self.facts.clone();
-        let state = if self.is_serving() { "serving" } else { "draining" };
+        let mut body = lock(&self.facts).clone();
+        let state = self.state();
         let held: Vec<u64> = lock(&self.seated).iter().map(|id| id.0).collect();
         let snapshot = *lock(&self.snapshot);
         let counters = lock(&self.counters);
@@ -311,6 +353,41 @@ impl Shared {
         Value::Object(body)
     }
 
+    /// `serving`, `reloading` or `draining`.
+    fn state(&self) -> &'static str {
+        match (self.is_serving(), self.ready_at.load(Ordering::Acquire)) {
+            (false, _) => "draining",
+            (true, 0) => "serving",
+            (true, _) => "reloading",
+        }
+    }
+
+    /// Opens every status with these from now on.
+    pub fn set_facts(&self, facts: Map<String, Value>) {
+        *lock(&self.facts) = facts;
+    }
+
+    /// No model is served until about then.
+    pub fn expect_ready(&self, at: Time) {
+        self.ready_at.store(at.0.max(1), Ordering::Release);
+    }
+
+    /// When a model is expected to be served again.
+    pub fn ready_at(&self) -> Time {
+        Time(self.ready_at.load(Ordering::Acquire))
+    }
+
+    /// A model is served.
+    pub fn serves_again(&self) {
+        self.ready_at.store(0, Ordering::Release);
+    }
+
+    /// How many requests run, and how many more are held.
+    pub fn load(&self) -> (usize, usize) {
+        let (held, running) = (lock(&self.seated).len(), lock(&self.snapshot).running);
+        (running, held.saturating_sub(running))
+    }
+
     /// Adds a section to the status, or replaces it.
     pub fn report(&self, section: &'static str, figures: Value) {
         lock(&self.sections).insert(section, figures);
@@ -343,10 +420,54 @@ impl Shared {
         note(&mut lock(&self.predictions));
     }
 
+    /// What [`Shared::stop_step`] stops from now on.
+    pub fn set_brake(&self, brake: Option<Arc<dyn Stop>>) {
+        *lock(&self.brake) = Brake(brake);
+    }
+
+    /// Ends the step that runs, if its engine can do that.
+    pub fn stop_step(&self) {
+        let brake = lock(&self.brake).0.clone();
+        if let Some(brake) = brake {
+            brake.stop();
+        }
+    }
+
     /// How long the step that runs now has taken, if one runs.
     pub fn step_age(&self) -> Option<Duration> {
         let began = self.step_began.load(Ordering::Acquire).checked_sub(1)?;
         Some(self.now().since(Time(began)))
+    }
+
+    /// The inference thread is awake, and will hear what it was called for.
+    pub fn turn_begins(&self) {
+        self.called.store(0, Ordering::Release);
+        self.turn_began.store(self.now().0 + 1, Ordering::Release);
+    }
+
+    /// The inference thread has nothing to do.
+    pub fn turn_rests(&self) {
+        self.turn_began.store(0, Ordering::Release);
+    }
+
+    /// Whether the inference thread does its work: a step within twice the time after which it is
+    /// stopped, which follows from its price; everything else within [`HUNG_TURN`].
+    pub fn is_alive(&self) -> bool {
+        if self.has_ended() {
+            return true;
+        }
+        let now = self.now();
+        let age = |since: &AtomicU64| {
+            let since = since.load(Ordering::Acquire).checked_sub(1);
+            since.map_or(Duration::ZERO, |since| now.since(Time(since)))
+        };
+        let limit = Time(self.step_limit.load(Ordering::Relaxed));
+        let step = match self.step_began.load(Ordering::Acquire).checked_sub(1) {
+            Some(began) => 2 * limit.since(Time(began)),
+            None => Duration::ZERO,
+        };
+        let busy = age(&self.turn_began).max(age(&self.called));
+        busy <= HUNG_TURN.max(step)
     }
 
     /// Names the thread that [`Shared::wake`] wakes.
@@ -379,6 +500,9 @@ impl Shared {
 
     /// Wakes the inference thread.
     pub fn wake(&self) {
+        let now = self.now().0 + 1;
+        // Of several calls the first one counts.
+        let _ = self.called.compare_exchange(0, now, Ordering::AcqRel, Ordering::Relaxed);
         if let Some(thread) = &*lock(&self.inference) {
             thread.unpark();
         }

@@ -1,18 +1,19 @@
 //! Starts the threads of the runtime around a loaded model, and ends them.
 
 use super::admission::Admission;
-use super::calibrate;
+use super::exchange::{Candidate, Exchange};
 use super::handle::Handle;
 use super::inference::Inference;
 use super::limits::Limits;
 use super::model::Model;
 use super::overrun;
+use super::reception::Reception;
 use super::shared::Shared;
 use crate::core::cost::Shape;
 use crate::core::pressure::Pressure;
-use crate::core::scheduler::{self, ModelPlan, Scheduler, URGENT_SEATS};
-use crate::engine::{Engine, StepError, pin};
-use serde_json::{Map, Value, json};
+use crate::core::scheduler::{self, Scheduler, URGENT_SEATS};
+use crate::engine::{Engine, StepError};
+use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
@@ -21,12 +22,16 @@ use std::time::Duration;
 /// What a reply takes to its client, or a request from it, on a machine that has all hands full.
 const DELIVERY: Duration = Duration::from_millis(2);
 
+/// What the reception and the inference thread may be told at once beside requests.
+const ERRANDS: usize = 4;
+
 /// The running threads.
 #[derive(Debug)]
 pub struct Runtime {
     handle: Handle,
     shared: Arc<Shared>,
     shape: Shape,
+    exchange: Option<Exchange>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -38,53 +43,69 @@ impl Runtime {
     /// What the engine said.
     pub fn start(
         model: Model,
-        mut engine: Box<dyn Engine>,
+        engine: Box<dyn Engine>,
         remembered: Option<Shape>,
         limits: &Limits,
-        mut facts: Map<String, Value>,
+        facts: Map<String, Value>,
     ) -> Result<Self, StepError> {
-        // Only for the steps: the threads below are to run anywhere.
-        let pinned = pin(&engine.affinity());
-        let costs = calibrate::costs(engine.as_mut(), remembered)?;
-        drop(pinned);
-        let (caps, footprint) = (engine.caps().clone(), engine.footprint());
-        facts.insert(
-            "slots".into(),
-            json!({ "count": caps.slots, "context_tokens": caps.context_tokens }),
-        );
-        facts.insert(
-            "footprint".into(),
-            json!({
-                "weights_bytes": footprint.weights_bytes, "kv_bytes": footprint.kv_bytes,
-                "buffers_bytes": footprint.buffers_bytes,
-            }),
-        );
-        let seats = usize::from(caps.slots) + limits.queue;
-        let slot_bytes = footprint.kv_bytes / u64::from(caps.slots);
+        Ok(Self::serve(Candidate::new(model, engine, remembered)?, limits, facts))
+    }
+
+    /// Serves a model that has shown that it runs. As many requests are held at once as it has
+    /// slots and `limits` has places in the queue, also when another model takes its place.
+    pub fn serve(candidate: Candidate, limits: &Limits, facts: Map<String, Value>) -> Self {
+        let seats = usize::from(candidate.slots()) + limits.queue;
+        let shape = candidate.shape();
         let scheduler = Scheduler::new(
-            vec![ModelPlan { caps: caps.clone(), costs, slot_bytes }],
+            Vec::new(),
             scheduler::Limits {
                 queue: limits.queue,
                 max_step: limits.max_step,
                 delivery: DELIVERY,
             },
         );
-        let shared = Shared::new(seats, facts);
-        let (to_admission, work) = sync_channel(seats + URGENT_SEATS);
+        let shared = Shared::new(seats, candidate.facts(facts));
+        let (to_reception, errands) = sync_channel(seats + URGENT_SEATS + ERRANDS);
         let (to_inference, jobs) = sync_channel(seats + URGENT_SEATS);
-        let admission = Admission::new(model, caps, limits.clone(), to_inference, &shared);
-        let mut threads = Vec::new();
-        if let Some(stopper) = engine.stopper() {
-            let watched = Arc::clone(&shared);
-            let thread = spawn("slmd-overrun", move || overrun::watch(&watched, stopper.as_ref()));
-            shared.set_overrun_thread(thread.thread().clone());
-            threads.push(thread);
-        }
-        let inference = Inference::new(engine, scheduler, jobs, Arc::clone(&shared));
-        threads.push(spawn("slmd-admission", move || admission.run(&work)));
-        threads.push(spawn("slmd-inference", move || inference.run()));
-        let handle = Handle { shared: Arc::clone(&shared), admission: to_admission };
-        Ok(Self { handle, shared, shape: costs.shape(), threads })
+        let (give_order, orders) = sync_channel(ERRANDS);
+        let plan = candidate.plan();
+        let (model, engine) = candidate.into_parts();
+        let caps = plan.caps.clone();
+        let mut inference = Inference::new(scheduler, jobs, orders, Arc::clone(&shared));
+        let id = inference.install(engine, plan);
+        let admission = Admission::new(model, caps, limits.clone(), id, &shared);
+        let reception = Reception::new(admission, to_inference, Arc::clone(&shared));
+        let watched = Arc::clone(&shared);
+        let overrun = spawn("slmd-overrun", move || overrun::watch(&watched));
+        shared.set_overrun_thread(overrun.thread().clone());
+        let threads = vec![
+            overrun,
+            spawn("slmd-admission", move || reception.run(&errands)),
+            spawn("slmd-inference", move || inference.run()),
+        ];
+        let exchange = Exchange {
+            shared: Arc::clone(&shared),
+            admission: to_reception.clone(),
+            inference: give_order,
+            served: Some(id),
+        };
+        let handle = Handle { shared: Arc::clone(&shared), admission: to_reception };
+        Self { handle, shared, shape, exchange: Some(exchange), threads }
+    }
+
+    /// What changes the model that is served; once. It must be gone before the runtime ends.
+    pub const fn exchange(&mut self) -> Option<Exchange> {
+        self.exchange.take()
+    }
+
+    /// Whether steps end within their bounds, and what is to be done is done; for a watchdog.
+    pub fn is_alive(&self) -> bool {
+        self.shared.is_alive()
+    }
+
+    /// How many requests run, and how many more are held.
+    pub fn load(&self) -> (usize, usize) {
+        self.shared.load()
     }
 
     /// What steps cost, as it was measured or remembered at the start.
@@ -115,7 +136,7 @@ impl Runtime {
     /// Waits for the threads. They end after [`Runtime::drain`], once the transports' handles are
     /// gone.
     pub fn join(self) {
-        drop(self.handle);
+        drop((self.handle, self.exchange));
         for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a runtime thread panicked");
@@ -128,5 +149,5 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(body)
-        .expect("the system can start two threads")
+        .expect("the system can start three threads")
 }

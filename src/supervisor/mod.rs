@@ -1,33 +1,42 @@
 //! Puts the process together (bundle, engine, runtime, transports) and takes it apart again.
 //!
 //! SIGTERM and SIGINT drain: requests under way get their answers for as long as [`DRAIN`], then
-//! the rest is told `shutting_down`; a second signal ends the wait.
+//! the rest is told `shutting_down`; a second signal ends the wait. SIGHUP reloads.
 
+mod activation;
 mod budget;
+mod manager;
 mod mqtt;
 mod pressure;
 pub mod providers;
 mod quotas;
+mod reload;
 mod start;
 pub mod trial;
 mod warm_up;
 
+pub use activation::ActivationError;
 pub use budget::{Bound, Budget, Ceiling, Settled};
 pub use mqtt::{MqttError, link_options};
+pub use reload::Reread;
 pub use start::{
     Overrun, Plan, Ready, StartError, bring_up, measure, open_bundle, prepare, sessions,
 };
 
+use self::manager::{Pulse, Starting, StatusLine};
 use self::pressure::Monitor;
+use self::reload::{Event, Outcome, Reload, Reloads};
+use self::start::{Beside, Served, fit};
 use crate::config::Settings;
+use crate::engine::rss_bytes;
 use crate::runtime::{Figures, Handle, Runtime};
 use crate::transport::access::Access;
 use crate::transport::listen::{ListenError, Listener};
 use crate::transport::mqtt::front;
 use crate::transport::shares::Shares;
 use crate::transport::unix;
+use nix::sys::signal::{SigSet, Signal};
 use sd_notify::NotifyState;
-use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -39,8 +48,14 @@ pub const DRAIN: Duration = Duration::from_secs(10);
 /// How long the last answers may take to go out after that.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
-/// A step that takes longer than this hangs: the watchdog is not fed any more.
-const HUNG_STEP: Duration = Duration::from_secs(20);
+/// The watchdog is fed so many times in its period: one look that falls into a stall is no hang.
+const FEEDS: u32 = 4;
+
+/// How often it is looked whether the status line has changed.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// As good as never.
+const FAR: Duration = Duration::from_secs(24 * 3600);
 
 /// Why the daemon does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +66,9 @@ pub enum ServeError {
     /// The socket cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// systemd hands over something else.
+    #[error(transparent)]
+    Activation(#[from] ActivationError),
     /// MQTT cannot be had.
     #[error(transparent)]
     Mqtt(#[from] MqttError),
@@ -68,6 +86,8 @@ pub struct Daemon {
     monitor: Arc<Monitor>,
     limits: unix::Limits,
     mqtt: Option<front::Parts>,
+    settings: Settings,
+    served: Served,
 }
 
 impl Daemon {
@@ -76,52 +96,83 @@ impl Daemon {
     /// # Errors
     /// [`ServeError`]; nothing is left running, and the socket is given back.
     pub fn start(settings: &Settings, phase: &dyn Fn(&str)) -> Result<Self, ServeError> {
+        // A reload that is asked for while the model comes up waits until it can be done.
+        hangups().thread_block().map_err(std::io::Error::from)?;
+        let starting = Starting::begin();
+        let phase = |name: &str| {
+            starting.phase(name);
+            phase(name);
+        };
         let groups = &settings.allow_groups.value;
         let (access, warnings) = Access::resolve(&settings.allow_users.value, groups);
         let (quotas, more) = quotas::resolve(&settings.unix_quotas.value);
         warnings.iter().chain(&more).for_each(|warning| tracing::warn!("{warning}"));
-        let listener = match handed_over()? {
-            Some(socket) => Listener::from_socket(socket),
-            None => Listener::bind(&settings.unix_path.value, groups.first().map(String::as_str))?,
+        let path = &settings.unix_path.value;
+        let listener = match activation::handed_over(path)? {
+            Some(listener) => listener,
+            None => Listener::bind(path, groups.first().map(String::as_str))?,
         };
         let mqtt = mqtt::parts(settings, DRAIN + LAST_ANSWERS)?;
-        let runtime = bring_up(&Plan::from(settings), phase)?;
+        let plan = Plan::from(settings).resolved();
+        phase("reading the model's files");
+        let (fit, served) = fit(&plan, open_bundle(&plan)?, &phase, Beside::Nothing)?;
+        let runtime = fit.serve(&plan);
         let limits = unix::Limits {
             clients: settings.clients.value,
             drain_timeout: DRAIN + LAST_ANSWERS,
             ..unix::Limits::default()
         };
-        tracing::info!(socket = %settings.unix_path.value.display(), "serving");
+        tracing::info!(socket = %path.display(), "serving");
         let (shares, monitor) = (Shares::new(quotas), Monitor::new(&settings.thermal));
         let handle = runtime.handle();
         handle.report_live("unix", Arc::clone(&shares) as Arc<dyn Figures>);
         handle.report_live("pressure", Arc::clone(&monitor) as Arc<dyn Figures>);
-        Ok(Self { runtime, listener, access, shares, monitor, limits, mqtt })
+        let settings = settings.clone();
+        Ok(Self { runtime, listener, access, shares, monitor, limits, mqtt, settings, served })
     }
 
-    /// Serves until a signal asks for the end, and every request has had its terminal reply.
+    /// Serves until a signal asks for the end, and every request has had its terminal reply;
+    /// `reread` reads the configuration again on SIGHUP.
     ///
     /// # Errors
-    /// [`ServeError::Loop`].
-    pub fn serve(self) -> Result<(), ServeError> {
-        let Self { runtime, listener, access, shares, monitor, limits, mqtt } = self;
+    /// [`ServeError::Loop`]; [`ServeError::Start`] if a reload failed and what was served before
+    /// does not come up again either.
+    pub fn serve(self, reread: Reread) -> Result<(), ServeError> {
+        let Self { mut runtime, listener, access, shares, monitor, limits, mqtt, settings, served } =
+            self;
         let handle = runtime.handle();
+        let exchange = runtime.exchange().expect("it is taken once");
+        let reload = Reload { exchange, handle: handle.clone(), settings, served, reread };
+        let mut supervisor = Supervisor::new(Reloads::start(reload));
         let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        event_loop.block_on(async {
+        let ended = event_loop.block_on(async {
             let (stop, stopped) = watch::channel(false);
             let by_mqtt = serve_mqtt(mqtt, handle.clone(), stopped.clone());
             let by_socket = unix::serve(listener, access, shares, limits, handle, stopped);
             let served = async { tokio::try_join!(by_socket, by_mqtt).map(|_| ()) };
             tokio::select! {
                 served = served => served,
-                failed = supervise(&runtime, &stop) => failed,
+                failed = supervisor.run(&runtime, &stop) => failed,
                 never = pressure::watch(&runtime, &monitor) => match never {},
             }
-        })?;
+        });
+        let Supervisor { reloads, lost, .. } = supervisor;
+        if ended.is_err() {
+            runtime.drain(Duration::ZERO);
+        }
+        reloads.join();
+        ended?;
         runtime.join();
         tracing::info!("ended");
-        Ok(())
+        lost.map_or(Ok(()), |error| Err(error.into()))
     }
+}
+
+/// SIGHUP alone.
+fn hangups() -> SigSet {
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGHUP);
+    set
 }
 
 /// Serves MQTT, if there is a broker to serve it to.
@@ -139,40 +190,130 @@ async fn serve_mqtt(
     Ok(())
 }
 
-/// Listens for signals and feeds systemd's watchdog; ends only by an error.
-async fn supervise(runtime: &Runtime, stop: &watch::Sender<bool>) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
-    let feed = sd_notify::watchdog_enabled().map_or(Duration::from_secs(3600), |every| every / 2);
-    let mut ticks = tokio::time::interval(feed);
-    let mut signals = 0;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => signals += 1,
-            _ = interrupt.recv() => signals += 1,
-            _ = ticks.tick() => {
-                if runtime.step_age().is_none_or(|age| age < HUNG_STEP) {
-                    notify(&[NotifyState::Watchdog]);
-                }
-                continue;
+/// Listens for signals, tells systemd, and feeds its watchdog.
+struct Supervisor {
+    reloads: Reloads,
+    /// The work of the reload that runs.
+    reloading: Option<Pulse>,
+    status: StatusLine,
+    signals: u32,
+    /// Why nothing is served any more.
+    lost: Option<StartError>,
+}
+
+impl Supervisor {
+    fn new(reloads: Reloads) -> Self {
+        let (status, lost) = (StatusLine::default(), None);
+        Self { reloads, reloading: None, status, signals: 0, lost }
+    }
+
+    /// Ends only by an error.
+    async fn run(&mut self, runtime: &Runtime, stop: &watch::Sender<bool>) -> std::io::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        hangups().thread_unblock()?;
+        manager::tell(&[NotifyState::Ready]);
+        self.show(runtime);
+        let feed = sd_notify::watchdog_enabled().map_or(FAR, |every| every / FEEDS);
+        let look = if manager::is_there() { LOOK } else { FAR };
+        let (mut feeds, mut looks) = (every(feed), every(look));
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => self.go_down(runtime, stop),
+                _ = interrupt.recv() => self.go_down(runtime, stop),
+                _ = hangup.recv() => self.reload(),
+                event = self.reloads.next() => self.reloaded(event, runtime, stop),
+                _ = feeds.tick() => self.feed(runtime),
+                _ = looks.tick() => self.show(runtime),
             }
         }
-        tracing::info!(signals, "going down");
-        notify(&[NotifyState::Stopping, NotifyState::Status("answering what is under way")]);
-        runtime.drain(if signals == 1 { DRAIN } else { Duration::ZERO });
+    }
+
+    /// Feeds the watchdog, unless something hangs.
+    fn feed(&mut self, runtime: &Runtime) {
+        if let Some(pulse) = &mut self.reloading {
+            pulse.beats();
+        }
+        let reload_hangs = self.reloading.as_ref().is_some_and(Pulse::is_lost);
+        match (runtime.is_alive(), reload_hangs) {
+            (true, false) => manager::tell(&[NotifyState::Watchdog]),
+            (false, _) => tracing::error!("the inference thread hangs"),
+            (true, true) => tracing::error!("the reload hangs"),
+        }
+    }
+
+    fn show(&mut self, runtime: &Runtime) {
+        if self.signals > 0 || !manager::is_there() {
+            return;
+        }
+        match &mut self.reloading {
+            // Where a reload may time out (systemd 253), it gets time while it gets on.
+            Some(pulse) => {
+                if pulse.beats() {
+                    pulse.extend();
+                }
+            }
+            None => {
+                let (running, waiting) = runtime.load();
+                self.status.show(running, waiting, rss_bytes());
+            }
+        }
+    }
+
+    fn reload(&mut self) {
+        if self.signals > 0 {
+            return tracing::info!("going down: not reloading");
+        }
+        if self.reloads.ask() && self.reloading.is_none() {
+            self.begin("reloading");
+        }
+    }
+
+    fn begin(&mut self, phase: &str) {
+        if self.reloading.is_none() {
+            manager::reloading();
+        }
+        let pulse = Pulse::new(phase);
+        pulse.extend();
+        self.reloading = Some(pulse);
+    }
+
+    fn reloaded(&mut self, event: Event, runtime: &Runtime, stop: &watch::Sender<bool>) {
+        let outcome = match event {
+            Event::Phase(phase) => return self.begin(&phase),
+            Event::Done(outcome) => outcome,
+        };
+        self.reloading = None;
+        match outcome {
+            Outcome::Served(_) => self.status.set_trouble(None),
+            Outcome::Kept(why) => self.status.set_trouble(Some(&why)),
+            Outcome::Lost(error) => {
+                tracing::error!(%error, "nor does the old model come up again");
+                self.lost = Some(error);
+                self.go_down(runtime, stop);
+            }
+            Outcome::Ended => {}
+        }
+        if self.signals == 0 {
+            manager::tell(&[NotifyState::Ready]);
+            self.status.forget();
+            self.show(runtime);
+        }
+    }
+
+    fn go_down(&mut self, runtime: &Runtime, stop: &watch::Sender<bool>) {
+        self.signals += 1;
+        tracing::info!(signals = self.signals, "going down");
+        let status = NotifyState::Status("answering what is under way");
+        manager::tell(&[NotifyState::Stopping, status]);
+        runtime.drain(if self.signals == 1 { DRAIN } else { Duration::ZERO });
         stop.send_replace(true);
     }
 }
 
-fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "systemd cannot be told");
-    }
-}
-
-/// The listening socket that systemd hands over, if it does (`sd_listen_fds(3)`).
-fn handed_over() -> Result<Option<UnixListener>, ServeError> {
-    let mut descriptors = sd_notify::listen_fds()?;
-    Ok(descriptors.next().map(crate::transport::listen::adopt))
+fn every(period: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks
 }

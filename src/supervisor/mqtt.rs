@@ -83,7 +83,7 @@ pub fn link_options(settings: &Settings) -> Result<Option<(LinkOptions, Vec<Stri
     let options = LinkOptions {
         host: broker.host.clone(),
         port: broker.port,
-        tls: broker.tls.then(|| tls(mqtt)).transpose()?,
+        tls: if broker.tls { Some(tls(mqtt)?) } else { None },
         client_id: mqtt.client_id.value.clone(),
         username: credentials.username,
         password: credentials.password.map(Into::into),
@@ -96,12 +96,9 @@ pub fn link_options(settings: &Settings) -> Result<Option<(LinkOptions, Vec<Stri
     Ok(Some((options, credentials.warnings)))
 }
 
-fn tls(mqtt: &MqttSettings) -> Result<Tls, TlsError> {
-    Tls::load(&TlsFiles {
-        ca: mqtt.ca_file.value.clone(),
-        // The configuration has checked that both are there or none.
-        identity: mqtt.cert_file.value.clone().zip(mqtt.key_file.value.clone()),
-    })
+fn tls(mqtt: &MqttSettings) -> Result<Tls, MqttError> {
+    let identity = mqtt.identity(&Environment::current())?;
+    Ok(Tls::load(&TlsFiles { ca: mqtt.ca_file.value.clone(), identity })?)
 }
 
 fn open_journal(settings: &Settings) -> Result<(Journal, journal::Recovered), JournalError> {

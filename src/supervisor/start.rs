@@ -11,12 +11,15 @@ use crate::core::provider::Provider;
 use crate::engine::choice::{self, Choice};
 use crate::engine::{Engine, EngineInfo, EngineOptions, LoadError, StepError, allowed_cpus, pin};
 use crate::measurements::Measurements;
-use crate::runtime::{Limits, Model, ModelError, Runtime};
-use crate::sheet::{Demands, Freedom, MqttDemands, Shape};
+use crate::runtime::{Candidate, Limits, Model, ModelError, Runtime};
+use crate::sheet::{Demands, Freedom, MqttDemands, Shape, Sheet};
 use crate::wire::limits::MESSAGE_BYTES;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// The name that the time of loading is remembered by, in milliseconds.
+const LOAD: &str = "load";
 
 /// Everything needed to bring a model up.
 #[derive(Debug, Clone)]
@@ -108,6 +111,19 @@ impl From<&Settings> for Plan {
 }
 
 impl Plan {
+    /// The same with the directory that the model's path leads to now: if it is a link, it may lead
+    /// elsewhere tomorrow.
+    #[must_use]
+    pub fn resolved(mut self) -> Self {
+        let is_link = |dir: &PathBuf| dir.symlink_metadata().is_ok_and(|m| m.is_symlink());
+        if let Some(dir) = self.model.as_ref().filter(|dir| is_link(dir))
+            && let Ok(target) = dir.canonicalize()
+        {
+            self.model = Some(target);
+        }
+        self
+    }
+
     /// The same without clients and broker: whoever runs it is the only one to ask.
     #[must_use]
     pub fn alone(mut self) -> Self {
@@ -293,17 +309,112 @@ pub(super) fn open_model(
 /// # Errors
 /// [`StartError`]; nothing is left running.
 pub fn bring_up(plan: &Plan, phase: &dyn Fn(&str)) -> Result<Runtime, StartError> {
-    let ready = prepare(plan, phase)?;
+    phase("reading the model's files");
+    Ok(fit(plan, open_bundle(plan)?, phase, Beside::Nothing)?.0.serve(plan))
+}
+
+/// A model that has shown that it runs, within the budget.
+pub struct Fit {
+    candidate: Candidate,
+    facts: Map<String, Value>,
+}
+
+impl Fit {
+    /// Serves it.
+    pub fn serve(self, plan: &Plan) -> Runtime {
+        Runtime::serve(self.candidate, &plan.limits, self.facts)
+    }
+
+    /// The model, and what the status says of it.
+    pub fn into_parts(self) -> (Candidate, Map<String, Value>) {
+        (self.candidate, self.facts)
+    }
+}
+
+/// What is known of a model that is served.
+pub struct Served {
+    /// How it was brought up.
+    pub plan: Plan,
+    /// SHA-256 of its files.
+    pub hash: String,
+    /// The bundle's own tasks.
+    pub tasks: Vec<Task>,
+    /// What it holds.
+    pub sheet: Sheet,
+    /// How long it took to come up.
+    pub load: Duration,
+}
+
+/// What is served while a model comes up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beside {
+    /// Nothing: its memory can be measured.
+    Nothing,
+    /// Another model, whose steps are in every figure.
+    Another,
+}
+
+/// Loads and tries an opened model.
+///
+/// # Errors
+/// [`StartError`]; nothing is left in memory.
+pub fn fit(
+    plan: &Plan,
+    bundle: Bundle,
+    phase: &dyn Fn(&str),
+    beside: Beside,
+) -> Result<(Fit, Served), StartError> {
+    let began = Instant::now();
+    let ready = load(plan, bundle, phase, beside, false)?;
     ready.settled.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let facts = facts(&ready);
     let costs = costs_of(ready.engine.caps());
     let remembered = ready.store.get(&costs);
     phase("running the self-test");
-    let runtime = Runtime::start(ready.model, ready.engine, remembered, &plan.limits, facts)?;
-    if remembered != Some(runtime.shape()) {
-        remember(&ready.store, &costs, &runtime.shape());
+    let candidate = Candidate::new(ready.model, ready.engine, remembered)?;
+    let load = began.elapsed();
+    if beside == Beside::Nothing {
+        if remembered != Some(candidate.shape()) {
+            remember(&ready.store, &costs, &candidate.shape());
+        }
+        remember(&ready.store, LOAD, &load.as_millis());
     }
-    Ok(runtime)
+    let served = Served {
+        plan: plan.clone(),
+        hash: ready.bundle.hash,
+        tasks: ready.bundle.tasks,
+        sheet: ready.settled.sheet,
+        load,
+    };
+    Ok((Fit { candidate, facts }, served))
+}
+
+/// How a model that is not loaded would fit.
+pub struct Outlook {
+    /// What it would hold.
+    pub sheet: Sheet,
+    /// What that is held against, in bytes.
+    pub ceiling_bytes: u64,
+    /// Whether all of that was measured.
+    pub is_measured: bool,
+    /// How long it took to come up, the last time.
+    pub load: Option<Duration>,
+}
+
+/// Looks whether an opened model would fit.
+///
+/// # Errors
+/// [`StartError`]: it would not, with nothing beside it.
+pub fn outlook(plan: &Plan, bundle: &Bundle) -> Result<Outlook, StartError> {
+    let choice = choice::choose(plan.engine)?;
+    let budget = Budget::new(plan, bundle, &choice)?;
+    let sheet = budget.settle()?.sheet;
+    Ok(Outlook {
+        is_measured: budget.knows(sheet.shape),
+        ceiling_bytes: budget.ceiling().bytes,
+        load: budget.into_store().get(LOAD).map(Duration::from_millis),
+        sheet,
+    })
 }
 
 /// The name that the costs of steps are remembered by: they depend on how many rows were tried.
@@ -333,18 +444,26 @@ pub struct Ready {
 /// # Errors
 /// [`StartError`]; nothing is left in memory.
 pub fn prepare(plan: &Plan, phase: &dyn Fn(&str)) -> Result<Ready, StartError> {
-    load(plan, phase, false)
+    phase("reading the model's files");
+    load(plan, open_bundle(plan)?, phase, Beside::Nothing, false)
 }
 
-fn load(plan: &Plan, phase: &dyn Fn(&str), anew: bool) -> Result<Ready, StartError> {
+fn load(
+    plan: &Plan,
+    bundle: Bundle,
+    phase: &dyn Fn(&str),
+    beside: Beside,
+    anew: bool,
+) -> Result<Ready, StartError> {
     let plan = &plan.clone().on_these_cpus();
     let choice = choice::choose(plan.engine)?;
-    match (load_with(plan, choice.clone(), phase, anew), choice::second(plan.engine, &choice)) {
+    let second = choice::second(plan.engine, &choice);
+    match (load_with(plan, bundle.clone(), choice.clone(), phase, beside, anew), second) {
         // An old library does not know every operator.
         (Err(StartError::Load(error)), Some(second)) => {
             let reason = format!("{}, but cannot load the model: {error}", choice.reason);
             tracing::warn!(%reason, engine = second.name(), "another engine is taken");
-            load_with(plan, Choice { kind: second, reason }, phase, anew)
+            load_with(plan, bundle, Choice { kind: second, reason }, phase, beside, anew)
         }
         (loaded, _) => loaded,
     }
@@ -352,13 +471,13 @@ fn load(plan: &Plan, phase: &dyn Fn(&str), anew: bool) -> Result<Ready, StartErr
 
 fn load_with(
     plan: &Plan,
+    bundle: Bundle,
     choice: Choice,
     phase: &dyn Fn(&str),
+    beside: Beside,
     anew: bool,
 ) -> Result<Ready, StartError> {
     let mut gauge = Gauge::start();
-    phase("reading the model's files");
-    let bundle = open_bundle(plan)?;
     tracing::info!(engine = choice.kind.name(), reason = %choice.reason, "engine chosen");
     let mut plan = plan.clone();
     plan.options.provider = providers::choose(&plan, &bundle, &choice, phase)?;
@@ -380,7 +499,9 @@ fn load_with(
         let mut engine = choice::load(&choice, &bundle.graph, &options)?;
         gauge.loaded();
         if budget.knows(settled.sheet.shape) && !anew {
-            budget.check(&settled, gauge.measured())?;
+            if beside == Beside::Nothing {
+                budget.check(&settled, gauge.measured())?;
+            }
             break engine;
         }
         phase("measuring the largest step");
@@ -424,7 +545,8 @@ fn check_watches(plan: &Plan, model: &Model) -> Result<(), StartError> {
 /// # Errors
 /// [`StartError`].
 pub fn measure(plan: &Plan, phase: &dyn Fn(&str)) -> Result<(), StartError> {
-    load(plan, phase, true).map(drop)
+    phase("reading the model's files");
+    load(plan, open_bundle(plan)?, phase, Beside::Nothing, true).map(drop)
 }
 
 fn facts(ready: &Ready) -> Map<String, Value> {

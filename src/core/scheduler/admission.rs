@@ -163,7 +163,8 @@ impl Scheduler {
 
     /// What is kept in reserve when something is promised, as a percentage of the price.
     pub(super) fn margin(&self) -> u32 {
-        100 + self.models.iter().map(|m| m.costs.margin_percent()).max().unwrap_or(0)
+        let served = self.models.iter().filter(|m| m.is_served);
+        100 + served.map(|m| m.costs.margin_percent()).max().unwrap_or(0)
     }
 
     fn infeasible(&self, promises: &Promises, ticket: &Ticket) -> RejectReason {

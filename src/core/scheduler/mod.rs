@@ -10,6 +10,7 @@
 
 mod admission;
 mod between;
+mod exchange;
 mod forecast;
 mod share;
 mod stint;
@@ -153,19 +154,22 @@ struct Model {
     caps: Caps,
     costs: Costs,
     ledger: Ledger,
+    /// Whether its engine is there; else the place is free.
+    is_served: bool,
+}
+
+impl Model {
+    fn new(id: ModelId, plan: ModelPlan) -> Self {
+        let ledger = Ledger::new(id, plan.caps.slots, plan.slot_bytes);
+        Self { ledger, caps: plan.caps, costs: plan.costs, is_served: true }
+    }
 }
 
 impl Scheduler {
     /// A scheduler for these models; [`ModelId`] is the index.
     pub fn new(models: Vec<ModelPlan>, limits: Limits) -> Self {
-        let models: Vec<Model> = (0u8..)
-            .zip(models)
-            .map(|(id, plan)| Model {
-                ledger: Ledger::new(ModelId(id), plan.caps.slots, plan.slot_bytes),
-                caps: plan.caps,
-                costs: plan.costs,
-            })
-            .collect();
+        let models: Vec<Model> =
+            (0u8..).zip(models).map(|(id, plan)| Model::new(ModelId(id), plan)).collect();
         let slots: usize = models.iter().map(|m| usize::from(m.caps.slots)).sum();
         let room = slots + limits.queue + URGENT_SEATS;
         Self {
