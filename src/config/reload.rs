@@ -11,7 +11,11 @@ impl Settings {
             model: newer.model.clone(),
             variant: newer.variant.clone(),
             engine: newer.engine.clone(),
+            providers: newer.providers.clone(),
+            strict_providers: newer.strict_providers.clone(),
             threads: newer.threads.clone(),
+            affinity: newer.affinity.clone(),
+            models: newer.models.clone(),
             memory_bytes: newer.memory_bytes.clone(),
             context_tokens: newer.context_tokens.clone(),
             sessions: newer.sessions.clone(),
@@ -42,7 +46,10 @@ impl Settings {
     pub fn loads_like(&self, other: &Self) -> bool {
         self.variant.value == other.variant.value
             && self.engine.value == other.engine.value
+            && self.providers.value == other.providers.value
+            && self.strict_providers.value == other.strict_providers.value
             && self.threads.value == other.threads.value
+            && self.affinity.value == other.affinity.value
             && self.memory_bytes.value == other.memory_bytes.value
             && self.context_tokens.value == other.context_tokens.value
             && self.sessions.value == other.sessions.value
@@ -66,7 +73,7 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Config, Defaults, Environment, Settings, ThermalDefaults};
+    use crate::config::{Config, Defaults, Environment, Settings};
 
     fn settings(text: &str) -> Settings {
         let folder = tempfile::tempdir().expect("a folder");
