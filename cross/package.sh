@@ -106,6 +106,10 @@ stage_slmd() { # stage
   for unit in systemd/*.service systemd/*.socket; do
     if [ -e "$unit" ]; then put "$unit" "$root/usr/lib/systemd/system"; fi
   done
+  # Drop-ins to copy from.
+  for unit in systemd/*.conf; do
+    if [ -e "$unit" ]; then put "$unit" "$doc/examples"; fi
+  done
   put systemd/slmd.sysusers "$root/usr/lib/sysusers.d" slmd.conf
   if [ -e systemd/slmd.tmpfiles ]; then put systemd/slmd.tmpfiles "$root/usr/lib/tmpfiles.d" slmd.conf; fi
   for unit in board-configs/*.toml; do put "$unit" "$root/usr/share/slmd/board-configs"; done

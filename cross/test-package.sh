@@ -104,6 +104,8 @@ look() {
   mkdir -p "$work/unpacked/usr/lib/systemd/system" "$work/unpacked/etc"
   cp -a /usr/lib/systemd/system/*.target /usr/lib/systemd/system/*.slice /usr/lib/systemd/system/*.socket \
     "$work/unpacked/usr/lib/systemd/system/" 2>/dev/null || true
+  # The unit's ExecReload, from a package that ours depends on.
+  install -D /bin/kill "$work/unpacked/bin/kill"
   dpkg-deb -x "$slmd_deb" "$work/unpacked"
   check "the units are wrong" units_are_good "$work/unpacked"
   check "manual pages, completions or scripts are wrong" texts_are_good "$work/unpacked"
@@ -147,13 +149,13 @@ tools() {
 
 # Debian 12 with what the packages depend on; made once.
 make_root() {
-  local archive="$cross/roots/bookworm-$arch.tar"
+  local archive="$cross/roots/bookworm-2-$arch.tar"
   if [ ! -f "$archive" ]; then
     step "making a Debian 12 root"
     private_apt
     mkdir -p "$cross/roots"
     mmdebstrap --quiet --mode=root --variant=essential --architectures="$arch" --skip=check/qemu \
-      --include=systemd,libgcc-s1,libstdc++6,init-system-helpers --aptopt='APT::Sandbox::User "root"' \
+      --include=systemd,procps,libgcc-s1,libstdc++6,init-system-helpers --aptopt='APT::Sandbox::User "root"' \
       bookworm "$archive.partial.tar" "$cross/apt/etc/slmd.sources" >"$work/mmdebstrap" 2>&1 \
       || { tail -n 20 "$work/mmdebstrap"; rm -f "$archive.partial.tar"; fail "no root could be made"; }
     mv "$archive.partial.tar" "$archive"

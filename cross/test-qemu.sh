@@ -87,6 +87,8 @@ replies() { # folder engine command-prefix...
     (
       eval "set -- \"\$@\" ${line//\{E\}/$engine}"
       unset SLMD_CONFIG SLMD_MODEL SLMD_ENGINE SLMD_SOCKET
+      # The same board's defaults for both.
+      export SLMD_BOARD=generic-aarch64
       # What one of them measured is not the other's.
       export HOME="$folder" XDG_CACHE_HOME="$folder/cache" SLMD_LOG=error XDG_STATE_HOME="$folder/state"
       "$@"

@@ -9,7 +9,7 @@
 mod common;
 
 use common::agree::Distance;
-use common::{feed, top};
+use common::feed;
 use serde::{Deserialize, Serialize};
 use slmd::bundle::Bundle;
 use slmd::core::plan::{EngineKind, KvType};
@@ -88,6 +88,8 @@ fn prompt(model: &Model, task: &str, text: &str) -> Vec<u32> {
 
 #[cfg(all(feature = "ort", target_arch = "x86_64"))]
 fn record(bundle: &Bundle, model: &Model) {
+    use common::top;
+
     let mut engine = load(EngineKind::Ort, bundle);
     let mut recorded = Recorded {
         model: bundle.name.clone(),
@@ -132,7 +134,11 @@ fn recorded() -> (Recorded, Vec<Vec<f32>>) {
     (head, rows)
 }
 
-/// Bounds: twice and more of what was seen on AVX-512, and under qemu as Cortex-A72 and Cortex-A76.
+/// The largest difference of a logit, and the mean divergence in nats, that are taken for the same:
+/// wider than what was seen (`docs/reproducibility.md`), narrower than what a wrong kernel makes.
+const LARGEST: f32 = 0.5;
+const MEAN_KL: f64 = 1e-3;
+
 fn check(kind: EngineKind) {
     let bundle = Bundle::default_model().expect("a good bundle");
     let model = Model::new(&bundle, &bundle.tasks).expect("the model's parts work");
@@ -150,7 +156,7 @@ fn check(kind: EngineKind) {
     let apart = Distance::between(&rows, &truth, &truth);
     println!("{} on {}: {apart:?}, from {}", kind.name(), choice::cpu_kernels(), head.by);
     assert!(apart.clear >= 10 && apart.clear_equal == apart.clear, "{apart:?}");
-    assert!(apart.largest < 0.5 && apart.mean_kl < 1e-3, "{apart:?}");
+    assert!(apart.largest < LARGEST && apart.mean_kl < MEAN_KL, "{apart:?}");
 }
 
 #[test]
