@@ -351,7 +351,7 @@ mod tests {
             let error = section(prefill, chunk, context).expect_err("refused");
             assert!(error.contains(field), "{error}");
         }
-        assert!(section("p.onnx", -1, 256).expect_err("negative").contains("chunk"));
+        assert!(section("p.onnx", -1, 256).expect_err("negative").contains("-1"));
     }
 
     #[test]
