@@ -120,7 +120,7 @@ def read(folder: Path) -> Manifest:
     return Manifest(
         content["name"], content["version"], content["license"], content.get("default-task"), tasks, answers,
         content.get("kv"), content.get("counter"), content.get("latency", {}),
-        content.get("kv"), Static(**content["static"]) if "static" in content else None,
+        Static(**content["static"]) if "static" in content else None,
     )  # fmt: skip
 
 

@@ -55,9 +55,10 @@ def export(hf: Path, out: Path, request: Request) -> list[str]:
             shutil.copy(path, folder / path.name)
         answers = record(hf, request)
         notes += check(hf, decoder, answers, request)
+        kv, static = kv_and_shapes(request)
         manifest = Manifest(
             request.name, request.version, request.license, request.default_task, request.tasks, answers,
-            *kv_and_shapes(request),
+            kv=kv, static=static,
         )  # fmt: skip
         bundle.write(folder, manifest)
         replace(folder, out)
