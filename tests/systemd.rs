@@ -487,13 +487,15 @@ fn activated(folder: &Path, sockets: &[&UnixListener], variables: &[(&str, &str)
         inherit.push_str(" 4<&0");
     }
     let mut command = Command::new("sh");
-    command.arg("-c").arg(format!(
-        "{inherit} </dev/null; export LISTEN_PID=$$ LISTEN_FDS={count}; exec \"$@\""
-    ));
+    command
+        .arg("-c")
+        .arg(format!("{inherit} </dev/null; export LISTEN_PID=$$ LISTEN_FDS={count}; exec \"$@\""));
     command.arg("sh").arg(env!("CARGO_BIN_EXE_slmd")).args(["serve", "--config"]);
     command.arg(folder.join("config.toml")).arg("--socket").arg(folder.join("slmd.sock"));
     surroundings(&mut command, folder);
-    command.envs(variables.iter().copied()).stdin(Stdio::from(std::os::fd::OwnedFd::from(descriptor)));
+    command
+        .envs(variables.iter().copied())
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(descriptor)));
     command
 }
 

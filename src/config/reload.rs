@@ -99,7 +99,10 @@ mod tests {
             ("model = '/m'\nthreads = 1\n[budget]\nsessions = 1\nkv = 'int8'", vec![]),
             ("[budget]\nqueue = 3", vec!["budget.queue"]),
             ("[unix]\npath = '/x'\n[limits]\nclients = 1", vec!["limits.clients", "unix.path"]),
-            ("[mqtt]\nurl = 'mqtt://h'\nnode = 'n'", vec!["mqtt.client-id", "mqtt.node", "mqtt.url"]),
+            (
+                "[mqtt]\nurl = 'mqtt://h'\nnode = 'n'",
+                vec!["mqtt.client-id", "mqtt.node", "mqtt.url"],
+            ),
         ] {
             let newer = settings(&format!("{text}\n{TASK}"));
             let keys = old.needs_restart(&newer);

@@ -15,7 +15,8 @@ pub mod tract;
 use crate::core::plan::{Caps, KvType, Slot, StepPlan, Want};
 pub use crate::kernels::{share_heap, trim_heap};
 pub use memory::{
-    ProcessMemory, peak_rss_bytes, peak_rss_bytes_of, process_memory, process_memory_of, reset_peak, rss_bytes,
+    ProcessMemory, peak_rss_bytes, peak_rss_bytes_of, process_memory, process_memory_of,
+    reset_peak, rss_bytes,
 };
 
 /// How an engine is to be loaded.

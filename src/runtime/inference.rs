@@ -8,7 +8,7 @@ use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::plan::{MAX_ROWS, ModelId, Row, StepPlan, Want};
 use crate::core::request::{RequestId, StopReason, Time};
 use crate::core::scheduler::{Input, MAX_MODELS, ModelPlan, Output, RowOutcome, Scheduler, Step};
-use crate::engine::{Engine, Stop, StepError, trim_heap};
+use crate::engine::{Engine, StepError, Stop, trim_heap};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};

@@ -247,9 +247,7 @@ impl Job {
 
     /// Refuses it before it ran.
     pub fn refuse(self, mut reason: RejectReason) {
-        if self.held
-            && matches!(reason.code, ErrorCode::DeadlineInfeasible | ErrorCode::Expired)
-        {
+        if self.held && matches!(reason.code, ErrorCode::DeadlineInfeasible | ErrorCode::Expired) {
             // It could have been met, had the model not been exchanged.
             reason.code = ErrorCode::Reloading;
             reason.message = format!("the model was exchanged: {}", reason.message);

@@ -1,7 +1,9 @@
 //! The listening socket that systemd hands over (`sd_listen_fds(3)`), if it does.
 
 use crate::transport::listen::{Listener, adopt};
-use nix::sys::socket::{AddressFamily, SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt, sockopt};
+use nix::sys::socket::{
+    AddressFamily, SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt, sockopt,
+};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::Path;
 

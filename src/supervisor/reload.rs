@@ -251,9 +251,7 @@ impl Reload {
 
 /// Whether the budget holds both. What was never measured is loaded alone, so that it can be.
 fn may_stand_beside(new: &Outlook, old: &Sheet) -> bool {
-    let own = [
-        Item::Text, Item::Weights, Item::Buffers, Item::Step, Item::Grammars, Item::Kv,
-    ];
+    let own = [Item::Text, Item::Weights, Item::Buffers, Item::Step, Item::Grammars, Item::Kv];
     let held: u64 = own.iter().map(|item| old.bytes(*item)).sum();
     new.is_measured && new.sheet.total_bytes() + held <= new.ceiling_bytes
 }

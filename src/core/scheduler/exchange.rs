@@ -112,11 +112,7 @@ mod tests {
             max_new: 4,
             flexible: false,
             priority: Priority::Normal,
-            deadline: Deadline {
-                answer: Time(10_000_000),
-                first_token: None,
-                best_effort: true,
-            },
+            deadline: Deadline { answer: Time(10_000_000), first_token: None, best_effort: true },
             arrived: Time(0),
         }
     }
@@ -132,11 +128,8 @@ mod tests {
 
     #[test]
     fn a_model_goes_when_what_it_had_begun_has_ended_and_its_number_is_used_again() {
-        let limits = Limits {
-            queue: 4,
-            max_step: Duration::from_millis(60),
-            delivery: Duration::ZERO,
-        };
+        let limits =
+            Limits { queue: 4, max_step: Duration::from_millis(60), delivery: Duration::ZERO };
         let (old, mut scheduler) = (ModelId(0), Scheduler::new(vec![plan()], limits));
         let now = Time(1);
         for id in 1..=3 {

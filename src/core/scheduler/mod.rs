@@ -168,10 +168,8 @@ impl Model {
 impl Scheduler {
     /// A scheduler for these models; [`ModelId`] is the index.
     pub fn new(models: Vec<ModelPlan>, limits: Limits) -> Self {
-        let models: Vec<Model> = (0u8..)
-            .zip(models)
-            .map(|(id, plan)| Model::new(ModelId(id), plan))
-            .collect();
+        let models: Vec<Model> =
+            (0u8..).zip(models).map(|(id, plan)| Model::new(ModelId(id), plan)).collect();
         let slots: usize = models.iter().map(|m| usize::from(m.caps.slots)).sum();
         let room = slots + limits.queue + URGENT_SEATS;
         Self {
