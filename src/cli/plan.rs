@@ -6,6 +6,7 @@ use super::term::Progress;
 use super::{plan_sizes, serve};
 use crate::board::{Board, Room};
 use crate::config::{Origin, format_bytes};
+use crate::core::cpus::CpuList;
 use crate::engine::choice;
 use crate::sheet::Sheet;
 use crate::supervisor::{self, Budget, Plan, StartError};
@@ -52,7 +53,7 @@ pub fn run(args: &PlanArgs) -> Result<(), Failure> {
         Err(_) => budget.subject().sheet(budget.wanted()),
     };
     let text = match (args.systemd, args.json) {
-        (true, _) => drop_in(&title, settings.memory_bytes.value),
+        (true, _) => drop_in(&title, settings.memory_bytes.value, &settings.affinity.value),
         (false, true) => format!("{:#}\n", facts(&title, &budget, &sheet)),
         (false, false) => table(&title, &budget, &sheet),
     };
@@ -137,15 +138,20 @@ fn exact(bytes: u64) -> String {
     format!("{}.{}MiB", tenths / 10, tenths % 10)
 }
 
-fn drop_in(title: &str, budget: u64) -> String {
+fn drop_in(title: &str, budget: u64, affinity: &CpuList) -> String {
     let margin = MARGIN_BYTES + budget / 100 * MARGIN_PERCENT;
+    // The unit may not move its threads itself.
+    let cpus = match affinity.as_slice() {
+        [] => String::new(),
+        _ => format!("CPUAffinity={affinity}\n"),
+    };
     format!(
         "# {title}: budget.memory of {} and a margin of {}\n\
          # ({MARGIN_PERCENT} % and {}) for the kernel's own pages and the page cache.\n\
          # To go to /etc/systemd/system/slmd.service.d/memory.conf\n\
          [Service]\n\
          MemoryMax={}\n\
-         MemorySwapMax=0\n",
+         MemorySwapMax=0\n{cpus}",
         format_bytes(budget),
         format_bytes(margin),
         format_bytes(MARGIN_BYTES),
@@ -167,7 +173,11 @@ mod tests {
 
     #[test]
     fn the_drop_in_has_the_budget_and_the_margin() {
-        let text = drop_in("m with tract on b", 512 << 20);
+        let affinity = CpuList::parse("4-7").expect("a list");
+        let text = drop_in("m with tract on b", 512 << 20, &affinity);
+        assert!(text.ends_with("\nCPUAffinity=4-7\n"), "{text}");
+        let text = drop_in("m with tract on b", 512 << 20, &CpuList::default());
+        assert!(!text.contains("CPUAffinity"), "{text}");
         let limit: u64 = text
             .lines()
             .find_map(|l| l.strip_prefix("MemoryMax="))

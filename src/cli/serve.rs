@@ -50,7 +50,10 @@ impl From<ConfigError> for Failure {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let code = match &error {
-            StartError::Bundle(_) | StartError::Model(_) | StartError::SelfTest(_) => DATA,
+            StartError::Bundle(_)
+            | StartError::Model(_)
+            | StartError::SelfTest(_)
+            | StartError::Golden(_) => DATA,
             StartError::Load(_) | StartError::Provider { .. } => UNAVAILABLE,
             StartError::Memory(_)
             | StartError::Context { .. }

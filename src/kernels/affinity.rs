@@ -22,7 +22,8 @@ pub fn allowed() -> nix::Result<Vec<usize>> {
 /// # Errors
 /// `EINVAL` if none of them can be had, `EPERM` if a filter forbids the call.
 pub fn keep_on(cpus: &[usize]) -> nix::Result<()> {
-    if cpus.is_empty() {
+    // A service that may not move its threads can have been put there by its manager.
+    if cpus.is_empty() || allowed()? == cpus {
         return Ok(());
     }
     let mut set = CpuSet::new();

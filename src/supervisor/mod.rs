@@ -26,7 +26,7 @@ pub use start::{
 use self::manager::{Pulse, Starting, StatusLine};
 use self::pressure::Monitor;
 use self::reload::{Event, Outcome, Reload, Reloads};
-use self::start::{Beside, Served, fit};
+use self::start::{Beside, Served, Trust, fit};
 use crate::config::Settings;
 use crate::engine::rss_bytes;
 use crate::runtime::{Figures, Handle, Runtime};
@@ -115,7 +115,7 @@ impl Daemon {
         let mqtt = mqtt::parts(settings, DRAIN + LAST_ANSWERS)?;
         let plan = Plan::from(settings).resolved();
         phase("reading the model's files");
-        let (fit, served) = fit(&plan, open_bundle(&plan)?, &phase, Beside::Nothing)?;
+        let (fit, served) = fit(&plan, open_bundle(&plan)?, &phase, Beside::Nothing, Trust::Known)?;
         let runtime = fit.serve(&plan);
         let limits = unix::Limits {
             clients: settings.clients.value,

@@ -3,7 +3,9 @@
 //! On a thread of its own, since loading a model takes long. Whatever goes wrong, what was served
 //! before is served again; `docs/systemd.md` has the rules.
 
-use super::start::{Beside, Fit, Outlook, Plan, Served, StartError, fit, open_bundle, outlook};
+use super::start::{
+    Beside, Fit, Outlook, Plan, Served, StartError, Trust, fit, open_bundle, outlook,
+};
 use crate::board::Room;
 use crate::bundle::{Bundle, Task};
 use crate::config::Settings;
@@ -204,7 +206,7 @@ impl Reload {
     ) -> Result<&'static str, Fault> {
         let outlook = outlook(&plan, &bundle)?;
         if may_stand_beside(&outlook, &self.served.sheet) {
-            let (fit, served) = fit(&plan, bundle, phase, Beside::Another)?;
+            let (fit, served) = fit(&plan, bundle, phase, Beside::Another, Trust::New)?;
             phase("answering what the old model has begun");
             let (candidate, facts) = fit.into_parts();
             self.exchange.replace(candidate, &plan.limits, facts)?;
@@ -213,7 +215,7 @@ impl Reload {
         }
         phase("answering what the old model has begun");
         self.exchange.vacate(outlook.load.unwrap_or_else(|| self.guess(&outlook)))?;
-        match fit(&plan, bundle, phase, Beside::Nothing) {
+        match fit(&plan, bundle, phase, Beside::Nothing, Trust::New) {
             Ok((fit, served)) => self.occupy(fit, served)?,
             Err(error) => {
                 tracing::error!(%error, "the new model does not come up");
@@ -236,7 +238,8 @@ impl Reload {
 
     fn restore(&mut self) -> Result<(), Fault> {
         let plan = Plan { room: Room::now(), ..self.served.plan.clone() };
-        let up = open_bundle(&plan).and_then(|b| fit(&plan, b, &|_| {}, Beside::Nothing));
+        let up =
+            open_bundle(&plan).and_then(|b| fit(&plan, b, &|_| {}, Beside::Nothing, Trust::Known));
         let (fit, served) = up.map_err(Fault::Lost)?;
         self.occupy(fit, served)
     }

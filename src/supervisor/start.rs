@@ -218,6 +218,9 @@ pub enum StartError {
         /// Why.
         reason: String,
     },
+    /// The model does not give the answers that it should.
+    #[error("{0}")]
+    Golden(String),
     /// Neither a model is configured nor is there an embedded one.
     #[error("no model: this build has none embedded; name one with --model or `model = ...`")]
     NoModel,
@@ -310,7 +313,7 @@ pub(super) fn open_model(
 /// [`StartError`]; nothing is left running.
 pub fn bring_up(plan: &Plan, phase: &dyn Fn(&str)) -> Result<Runtime, StartError> {
     phase("reading the model's files");
-    Ok(fit(plan, open_bundle(plan)?, phase, Beside::Nothing)?.0.serve(plan))
+    Ok(fit(plan, open_bundle(plan)?, phase, Beside::Nothing, Trust::Known)?.0.serve(plan))
 }
 
 /// A model that has shown that it runs, within the budget.
@@ -354,6 +357,15 @@ pub enum Beside {
     Another,
 }
 
+/// Whether a model is known to answer as it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// It is what was asked for at the start, or what was served before.
+    Known,
+    /// It is to take the place of one that serves well: it has to give its golden answers first.
+    New,
+}
+
 /// Loads and tries an opened model.
 ///
 /// # Errors
@@ -363,9 +375,14 @@ pub fn fit(
     bundle: Bundle,
     phase: &dyn Fn(&str),
     beside: Beside,
+    trust: Trust,
 ) -> Result<(Fit, Served), StartError> {
     let began = Instant::now();
-    let ready = load(plan, bundle, phase, beside, false)?;
+    let mut ready = load(plan, bundle, phase, beside, false)?;
+    if trust == Trust::New && !ready.bundle.goldens.is_empty() {
+        phase("asking the golden prompts");
+        super::trial::check_goldens(&mut ready, plan).map_err(StartError::Golden)?;
+    }
     ready.settled.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let facts = facts(&ready);
     let costs = costs_of(ready.engine.caps());

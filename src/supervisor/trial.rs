@@ -73,6 +73,7 @@ impl From<StartError> for Refused {
             StartError::Model(_) => "model",
             StartError::Load(_) => "load",
             StartError::Provider { .. } => "provider",
+            StartError::Golden(_) => "golden",
             StartError::SelfTest(_) => "self_test",
             StartError::Context { .. } => "context",
             StartError::WatchedTask { .. } => "watched_task",
@@ -172,6 +173,15 @@ fn check_latency(found: &Passed, ready: &Ready, plan: &Plan) -> Result<(), Refus
         }
     }
     Ok(())
+}
+
+/// Asks every golden prompt of a model that is loaded.
+///
+/// # Errors
+/// The first wrong answer, in words.
+pub fn check_goldens(ready: &mut Ready, plan: &Plan) -> Result<(), String> {
+    let costs = runtime::costs(ready.engine.as_mut(), None).map_err(|e| e.to_string())?;
+    goldens(ready, plan, &costs).map(drop).map_err(|refused| refused.message)
 }
 
 /// Asks every golden prompt; the slowest first token.
