@@ -230,8 +230,12 @@ fn what_the_manifest_says_must_be_true() {
     let manifest = copy.path().join("slmd.toml");
     let whole = std::fs::read_to_string(&manifest).expect("readable");
     for (was, is, says) in [
-        ("chunk = 16", "chunk = 8", "prefill.onnx: input input_ids: expected the shape [1, 8]"),
-        ("context = 128", "context = 64", "decode.onnx: input attention_mask: expected the shape"),
+        (
+            "chunk = 16",
+            "chunk = 8",
+            "prefill.onnx: output present.0.key: expected the shape [1, 2, 8,",
+        ),
+        ("context = 128", "context = 64", ": expected the shape [1, "),
         ("context = 128", "context = 4096", "static.context: expected at most 256"),
         ("decode = \"decode.onnx\"", "decode = \"other.onnx\"", "other.onnx: not found; "),
     ] {

@@ -189,8 +189,14 @@ fn what_is_not_supported_is_named() {
     assert!(refusal(&graph, &expected()).contains("without a KV cache"));
 
     let mut graph = decoder();
-    graph.input[0] = value("past_key_values.0.key", data_type::UINT8, &[0, 4, 0, 4]);
-    assert!(refusal(&graph, &expected()).contains("of uint8 codes"));
+    graph.input[0] = value("past_key_values.0.key", data_type::UINT16, &[0, 4, 0, 4]);
+    assert!(refusal(&graph, &expected()).contains("of type uint16"));
+
+    let mut graph = decoder();
+    for port in graph.input.iter_mut().filter(|port| port.name.starts_with("past")) {
+        *port = value(&port.name, data_type::UINT8, &[0, 4, 0, 8]);
+    }
+    assert!(refusal(&graph, &expected()).contains("a cache of uint8 codes"));
 
     let mut graph = decoder();
     graph.input[2] = value("past_key_values.1.key", data_type::FLOAT, &[0, 4, 0, 16]);

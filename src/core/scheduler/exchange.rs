@@ -131,11 +131,12 @@ mod tests {
         let limits =
             Limits { queue: 4, max_step: Duration::from_millis(60), delivery: Duration::ZERO };
         let (old, mut scheduler) = (ModelId(0), Scheduler::new(vec![plan()], limits));
-        let now = Time(1);
+        let mut now = Time(1);
         for id in 1..=3 {
             scheduler.handle(now, Input::Submit(ticket(id, old)));
         }
         let slot = step(&mut scheduler, now);
+        now = now.after(Duration::from_millis(1));
         let new = scheduler.install(plan());
         assert_eq!((slot.model, new), (old, ModelId(1)));
         assert_eq!(scheduler.withdraw(old), [RequestId(2), RequestId(3)], "they had not begun");
@@ -152,6 +153,7 @@ mod tests {
                     let outcome = if row.logits { RowOutcome::Grew(1) } else { RowOutcome::Fed };
                     let took = Duration::from_millis(1);
                     let rows = [(row.id, outcome)];
+                    now = now.after(took);
                     scheduler.handle(now, Input::Stepped { took, rows: &rows });
                 }
                 Output::Finished { slot, .. } => {

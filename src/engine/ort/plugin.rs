@@ -93,7 +93,7 @@ pub fn attach(
     plugin: &Path,
 ) -> Result<(), String> {
     let api = api(library)?;
-    register(api, library, plugin)?;
+    register(api, library, provider, plugin)?;
     let all = pointers(api, library)?;
     let ours: Vec<*const EpDevice> =
         all.iter().copied().filter(|device| is_of(api, *device, provider)).collect();
@@ -131,25 +131,23 @@ pub fn devices(library: &Library) -> Result<Vec<Device>, String> {
     Ok(pointers(api, library)?.into_iter().map(|device| describe(api, device)).collect())
 }
 
-/// Registers a plugin, so that [`devices`] has those of it.
-///
-/// # Errors
-/// The reason, for people.
-pub fn load(library: &Library, plugin: &Path) -> Result<(), String> {
-    register(api(library)?, library, plugin)
-}
-
 /// Plugins registered with the one environment of this process.
 static REGISTERED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-fn register(api: &Api22, library: &Library, plugin: &Path) -> Result<(), String> {
+fn register(
+    api: &Api22,
+    library: &Library,
+    provider: &Provider,
+    plugin: &Path,
+) -> Result<(), String> {
     let mut registered = REGISTERED.lock().unwrap_or_else(PoisonError::into_inner);
     if registered.contains(plugin) {
         return Ok(());
     }
     let text = |bytes: &[u8]| CString::new(bytes).map_err(|e| e.to_string());
     let path = text(plugin.as_os_str().as_bytes())?;
-    let name = text(plugin.file_name().unwrap_or(plugin.as_os_str()).as_bytes())?;
+    // Some plugins (QNN's) call their provider by the name that they are registered under.
+    let name = text(provider.canonical().as_bytes())?;
     // SAFETY: the environment lives as long as the process; both strings outlive the call.
     unsafe {
         let environment = library.environment.ptr().cast_mut();
