@@ -23,6 +23,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// What the admission thread is told.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every errand is a client's")]
 pub enum Errand {
     /// Of a client.
     Ask(Work),
