@@ -8,6 +8,7 @@ use common::{feed, top};
 use slmd::bundle::{Bundle, ModelGraph};
 use slmd::core::plan::KvType;
 use slmd::engine::tract::TractEngine;
+use slmd::engine::trial::kl;
 use slmd::engine::{Engine, EngineOptions, LoadError};
 use slmd::runtime::Model;
 use slmd::text::Conversation;
@@ -57,18 +58,6 @@ impl Loss {
     fn check(&self, what: &str) {
         assert!(self.same() > 0.98 && self.mean_kl < 5e-3, "{what}: {self:?}");
     }
-}
-
-/// `KL(p || q)` of the softmax of two rows of logits, in nats.
-fn kl(p: &[f32], q: &[f32]) -> f64 {
-    let (p, q) = (log_softmax(p), log_softmax(q));
-    p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum()
-}
-
-fn log_softmax(logits: &[f32]) -> Vec<f64> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|l| f64::from(l - largest).exp()).sum();
-    logits.iter().map(|l| f64::from(l - largest) - sum.ln()).collect()
 }
 
 /// The prompt and at most `most` greedy tokens, up to one of `ends`.

@@ -7,6 +7,7 @@ use common::{Greedy, feed, largest_difference, top};
 use slmd::bundle::{Bundle, KvUpdate, PortType};
 use slmd::core::plan::{KvType, ModelId, Row, Shapes, Slot, StepPlan, Want};
 use slmd::engine::ort::{OrtEngine, PairEngine};
+use slmd::engine::trial::kl;
 use slmd::engine::{Engine, EngineOptions, LoadError, StepError, choice};
 
 /// As `onnx/make-test-models` exports them.
@@ -136,17 +137,6 @@ fn codes_give_nearly_what_floats_give() {
     let chunked = fill(&mut codes, 1, &tokens[..40], 16);
     let off = largest_difference(&chunked, &fill(&mut codes, 0, &tokens[..40], 1));
     assert!(off < 0.25, "chunks and single tokens differ by {off}");
-}
-
-fn kl(p: &[f32], q: &[f32]) -> f64 {
-    let (p, q) = (log_softmax(p), log_softmax(q));
-    p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum()
-}
-
-fn log_softmax(logits: &[f32]) -> Vec<f64> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|l| f64::from(l - largest).exp()).sum();
-    logits.iter().map(|l| f64::from(l - largest) - sum.ln()).collect()
 }
 
 #[test]

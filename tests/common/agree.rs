@@ -2,9 +2,7 @@
 //! threshold, and the mean KL divergence is bounded. Tests bring the logits and the bound.
 
 use super::{largest_difference, top};
-
-/// A difference between the two largest fp32 logits beyond which the top token must be equal.
-pub const CLEAR_MARGIN: f32 = 1.0;
+use slmd::engine::trial::{CLEAR_MARGIN, kl};
 
 /// How far two runs are apart over all positions.
 #[derive(Debug, Default)]
@@ -31,18 +29,6 @@ impl Distance {
         }
         distance
     }
-}
-
-/// `KL(p || q)` of the softmax of two rows of logits, in nats.
-fn kl(p: &[f32], q: &[f32]) -> f64 {
-    let (p, q) = (log_softmax(p), log_softmax(q));
-    p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum()
-}
-
-fn log_softmax(logits: &[f32]) -> Vec<f64> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|l| f64::from(l - largest).exp()).sum();
-    logits.iter().map(|l| f64::from(l - largest) - sum.ln()).collect()
 }
 
 fn margin(logits: &[f32]) -> f32 {
