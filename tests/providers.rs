@@ -107,10 +107,10 @@ fn a_provider_that_crashes_takes_nobody_with_it() {
     }
     let site = Site::new("[[provider]]\nname = 'acme'\nplugin = 'libplugin.so'\n");
     library(site.folder.path(), "*(volatile int *)0 = 1;");
-    assert_eq!(reason(&site.doctor(&[]), "acme"), "it crashed with SIGSEGV");
+    assert_eq!(reason(&site.doctor(&[]), "acme"), "it was ended by signal 11 (SIGSEGV)");
     let site = Site::new("[[provider]]\nname = 'acme'\nplugin = 'libplugin.so'\n");
     library(site.folder.path(), "exit(7);");
-    assert_eq!(reason(&site.doctor(&[]), "acme"), "it ended with 7");
+    assert_eq!(reason(&site.doctor(&[]), "acme"), "it ended with code 7");
 }
 
 #[test]

@@ -6,8 +6,8 @@ mod common;
 use common::{Greedy, feed, largest_difference, top};
 use slmd::bundle::{Bundle, KvUpdate, PortType};
 use slmd::core::plan::{KvType, ModelId, Row, Shapes, Slot, StepPlan, Want};
+use slmd::engine::agreement::kl;
 use slmd::engine::ort::{OrtEngine, PairEngine};
-use slmd::engine::trial::kl;
 use slmd::engine::{Engine, EngineOptions, LoadError, StepError, choice};
 
 /// As `onnx/make-test-models` exports them.

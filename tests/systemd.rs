@@ -433,13 +433,6 @@ fn where_the_memory_holds_one_model_nothing_is_lost_either() {
 
 #[test]
 fn requests_by_mqtt_survive_reloads() {
-    if std::env::var_os("SLMD_TEST_KNOWN_FAULTS").is_none() {
-        println!(
-            "SKIP MQTT across reloads: known to fail, after a cold exchange answers do not reach the \
-             requester; SLMD_TEST_KNOWN_FAULTS=1 runs it"
-        );
-        return;
-    }
     let Some(dir) = other_model() else { return };
     let Some(broker) = Mosquitto::start("max_queued_messages 0") else { return };
     let more = format!(
@@ -453,6 +446,8 @@ fn requests_by_mqtt_survive_reloads() {
     // Ready is who serves; what the broker takes before slmd has subscribed is nobody's.
     let watcher = Requester::connect(broker.port(), "w", &["slmd/n/status"]);
     while watcher.hear(SOON).expect("a status").json()["state"] != "online" {}
+    // From here on nobody reads what systemd is told, whose socket takes ten messages: a manager that
+    // is busy must not keep answers from those who wait for them.
     let client = Requester::connect(broker.port(), "r", &["clients/r"]);
     let mut open = BTreeMap::new();
     let mut tally = BTreeMap::<String, usize>::new();
@@ -466,14 +461,18 @@ fn requests_by_mqtt_survive_reloads() {
         *tally.entry(code).or_default() += 1;
         true
     };
-    for number in 0..300 {
-        let key = format!("k{number}");
+    let (mut asked, mut reloads) = (0, 0);
+    // A reload that is asked for while one runs is one with the next.
+    while asked < 300 || reloads < 4 {
+        let key = format!("k{asked}");
         let body = json!({ "prompt": "Once", "max_tokens": 8, "deadline_ms": 30_000 });
         client.publish("slmd/n/request", body.to_string(), request("clients/r", &key));
         open.insert(key, ());
-        if number % 60 == 30 {
-            write_config(service.folder.path(), if number % 120 == 30 { &other } else { &own });
+        asked += 1;
+        if asked % 30 == 0 && service.status()["reload"]["count"].as_u64().unwrap_or(0) == reloads {
+            write_config(service.folder.path(), if reloads % 2 == 0 { &other } else { &own });
             service.signal(Signal::SIGHUP);
+            reloads += 1;
         }
         while open.len() >= 40 {
             assert!(hear(&mut open, SOON), "{} have no answer: {}", open.len(), service.log());
@@ -483,10 +482,11 @@ fn requests_by_mqtt_survive_reloads() {
         assert!(hear(&mut open, SOON), "{} have no answer: {}", open.len(), service.log());
     }
     eprintln!("{tally:?}");
-    assert_eq!(tally.values().sum::<usize>(), 300);
-    assert!(tally["ok"] > 200, "{tally:?}");
+    assert_eq!(tally.values().sum::<usize>(), asked);
+    // While a model is loaded, an answer may be late.
+    assert!(tally["ok"] * 10 > asked * 9, "{tally:?}");
     let reload = service.status()["reload"].clone();
-    assert!(reload["count"].as_u64().expect("a number") >= 2, "{reload}");
+    assert!(reload["count"].as_u64().is_some_and(|count| count + 1 >= reloads), "{reload}");
     assert!(service.end().success());
 }
 

@@ -41,6 +41,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Validate a configuration, a board file or a model, without running anything
     Check(CheckArgs),
+    /// Show the configuration in force
+    Config(super::config::ConfigArgs),
     /// Look at this machine and say what slmd finds and what is missing
     Doctor(DoctorArgs),
     /// Try one execution provider, in the process that the daemon starts for it

@@ -2,7 +2,7 @@
 
 use super::args::CheckArgs;
 use super::exit::{DATA, Failure};
-use super::{boards, facts, serve};
+use super::{boards, config, facts, serve};
 use crate::board::BoardProfile;
 use crate::bundle::Bundle;
 use crate::runtime::Model;
@@ -26,11 +26,7 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     let nothing_else = args.board.is_none() && !args.boards && args.model.is_none();
     if args.config.is_some() || nothing_else {
         let settings = serve::settings(args.config.as_deref(), &[])?;
-        let values = settings
-            .entries()
-            .into_iter()
-            .map(|e| (e.key, json!({ "value": e.value, "origin": e.origin.to_string() })));
-        found.insert("configuration".into(), Value::Object(values.collect()));
+        found.insert("configuration".into(), Value::Object(config::facts(&settings)));
         if let Some((_, warnings)) = supervisor::link_options(&settings)? {
             found.insert("mqtt".into(), json!({ "warnings": warnings }));
         }

@@ -14,6 +14,7 @@ mod ask;
 mod boards;
 mod chat;
 mod check;
+mod config;
 mod doctor;
 mod facts;
 mod interrupt;
@@ -32,6 +33,7 @@ pub use args::{
     SamplingArgs, ServeArgs, SocketArgs, StatusArgs,
 };
 
+pub use config::{ConfigArgs, ConfigCommand, ConfigShowArgs};
 pub use model::{
     ActivateArgs, InstallArgs, ModelArgs, ModelCommand, RemoveArgs, RollbackArgs, StoreArgs,
     TrialArgs, VerifyArgs,
@@ -72,6 +74,7 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Check(args) => check::run(args),
+        Command::Config(args) => config::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::TryProvider => try_provider::run(),
         Command::Model(args) => model::run(args),

@@ -16,7 +16,13 @@ pub fn pin(cpus: &CpuList) -> Option<Pin> {
     match Pin::to(cpus.as_slice()) {
         Ok(pin) => Some(pin),
         Err(error) => {
-            tracing::warn!(%error, "the engine cannot be kept on CPUs {cpus}");
+            let hint = match error {
+                nix::Error::EPERM => {
+                    "; slmd.service forbids it: `slmd plan --systemd` prints CPUAffinity="
+                }
+                _ => "",
+            };
+            tracing::warn!(%error, "the engine cannot be kept on CPUs {cpus}{hint}");
             None
         }
     }

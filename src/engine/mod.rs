@@ -5,6 +5,7 @@
 //! bound stated in `docs/reproducibility.md`.
 
 mod affinity;
+pub mod agreement;
 pub mod choice;
 mod memory;
 #[cfg(feature = "ort")]
@@ -12,7 +13,6 @@ pub mod ort;
 pub mod scripted;
 #[cfg(feature = "tract")]
 pub mod tract;
-pub mod trial;
 
 use crate::core::cpus::CpuList;
 use crate::core::plan::{Caps, KvType, Slot, StepPlan, Want};

@@ -5,12 +5,14 @@
 
 use sd_notify::NotifyState;
 use std::fmt::Write as _;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// The time that is asked for, from each sign of life on.
 const EXTENSION: Duration = Duration::from_secs(60);
+/// What may wait to be told; beyond that, systemd has not read for minutes.
+const UNSAID: usize = 64;
 /// How often it is looked for a sign of life.
 const LOOK: Duration = Duration::from_secs(5);
 /// Work that gets no further than this share of one core, in per cent, and reads nothing, hangs;
@@ -19,22 +21,59 @@ const BUSY_PERCENT: u32 = 2;
 const LONGEST_PHASE: Duration = Duration::from_secs(1800);
 
 /// Whether somebody wants to be told.
-pub fn is_there() -> bool {
+fn is_there() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty())
 }
 
-/// Tells systemd, if it is there.
-pub fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "systemd cannot be told");
-    }
-}
+/// Tells systemd things, in their order, on a thread of its own: its socket takes a few messages, and
+/// whoever sends one more waits until it has read. The event loop must not.
+#[derive(Debug, Clone)]
+pub struct Manager(Option<SyncSender<String>>);
 
-/// A reload begins (`systemd.service(5)`, `Type=notify-reload`).
-pub fn reloading() {
-    match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(_) => tell(&[NotifyState::Reloading]),
+impl Manager {
+    /// Nothing where systemd is not.
+    pub fn find() -> Self {
+        if !is_there() {
+            return Self(None);
+        }
+        let (sender, messages) = sync_channel::<String>(UNSAID);
+        let tell = move || {
+            for message in messages {
+                if let Err(error) = sd_notify::notify(&[NotifyState::Custom(&message)]) {
+                    tracing::warn!(%error, "systemd cannot be told");
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("slmd-notify".to_owned()).spawn(tell);
+        Self(thread.map(|_| sender).map_err(|e| tracing::warn!("systemd cannot be told: {e}")).ok())
+    }
+
+    /// Whether somebody hears it.
+    pub const fn is_there(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Tells it, sooner or later; never waits.
+    pub fn tell(&self, states: &[NotifyState<'_>]) {
+        let Some(sender) = &self.0 else { return };
+        let lines: Vec<String> = states.iter().map(ToString::to_string).collect();
+        if sender.try_send(lines.join("\n")).is_err() {
+            tracing::warn!("systemd does not read what it is told: {lines:?} is left out");
+        }
+    }
+
+    /// A reload begins (`systemd.service(5)`, `Type=notify-reload`).
+    pub fn reloading(&self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => self.tell(&[NotifyState::Reloading, now]),
+            Err(_) => self.tell(&[NotifyState::Reloading]),
+        }
+    }
+
+    /// Says what goes on, and asks for more time.
+    pub fn extend(&self, pulse: &Pulse) {
+        let us = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
+        self.tell(&[NotifyState::ExtendTimeoutUsec(us), NotifyState::Status(&pulse.phase)]);
     }
 }
 
@@ -98,12 +137,6 @@ impl Pulse {
     pub fn is_lost(&self) -> bool {
         self.alive.elapsed() >= EXTENSION
     }
-
-    /// Says what goes on, and asks for more time.
-    pub fn extend(&self) {
-        let us = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
-        tell(&[NotifyState::ExtendTimeoutUsec(us), NotifyState::Status(&self.phase)]);
-    }
 }
 
 /// The start: systemd hears each phase, and is asked for more time while the work gets on. Ends when
@@ -113,10 +146,11 @@ pub struct Starting(Option<(Sender<String>, JoinHandle<()>)>);
 
 impl Starting {
     /// Nothing where systemd is not.
-    pub fn begin() -> Self {
-        if !is_there() {
+    pub fn begin(manager: &Manager) -> Self {
+        if !manager.is_there() {
             return Self(None);
         }
+        let manager = manager.clone();
         let (sender, phases) = channel::<String>();
         let watch = move || {
             let mut pulse = Pulse::new("starting");
@@ -124,9 +158,9 @@ impl Starting {
                 match phases.recv_timeout(LOOK) {
                     Ok(phase) => {
                         pulse = Pulse::new(&phase);
-                        pulse.extend();
+                        manager.extend(&pulse);
                     }
-                    Err(RecvTimeoutError::Timeout) if pulse.beats() => pulse.extend(),
+                    Err(RecvTimeoutError::Timeout) if pulse.beats() => manager.extend(&pulse),
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => break,
                 }
@@ -163,7 +197,7 @@ pub struct StatusLine {
 
 impl StatusLine {
     /// `running` and `waiting` requests, and the resident bytes.
-    pub fn show(&mut self, running: usize, waiting: usize, rss_bytes: u64) {
+    pub fn show(&mut self, manager: &Manager, running: usize, waiting: usize, rss_bytes: u64) {
         let mut line = match (running, waiting) {
             (0, 0) => "idle".to_owned(),
             _ => format!("{running} running, {waiting} waiting"),
@@ -176,7 +210,10 @@ impl StatusLine {
         if let Some(trouble) = &self.trouble {
             write!(line, "; {trouble}").expect("a String takes all text");
         }
-        self.say(line);
+        if line != self.told {
+            manager.tell(&[NotifyState::Status(&line)]);
+            self.told = line;
+        }
     }
 
     /// What went wrong, until it is none.
@@ -188,13 +225,6 @@ impl StatusLine {
     /// What was told last is not shown any more.
     pub fn forget(&mut self) {
         self.told.clear();
-    }
-
-    fn say(&mut self, line: String) {
-        if line != self.told {
-            tell(&[NotifyState::Status(&line)]);
-            self.told = line;
-        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod activation;
 mod budget;
+pub mod child;
 mod manager;
 mod mqtt;
 mod pressure;
@@ -23,7 +24,7 @@ pub use start::{
     Overrun, Plan, Ready, StartError, bring_up, measure, open_bundle, prepare, sessions,
 };
 
-use self::manager::{Pulse, Starting, StatusLine};
+use self::manager::{Manager, Pulse, Starting, StatusLine};
 use self::pressure::Monitor;
 use self::reload::{Event, Outcome, Reload, Reloads};
 use self::start::{Beside, Served, Trust, fit};
@@ -79,6 +80,7 @@ pub enum ServeError {
 
 /// A model that is up, and the socket that it will serve.
 pub struct Daemon {
+    manager: Manager,
     runtime: Runtime,
     listener: Listener,
     access: Access,
@@ -98,7 +100,8 @@ impl Daemon {
     pub fn start(settings: &Settings, phase: &dyn Fn(&str)) -> Result<Self, ServeError> {
         // A reload that is asked for while the model comes up waits until it can be done.
         hangups().thread_block().map_err(std::io::Error::from)?;
-        let starting = Starting::begin();
+        let manager = Manager::find();
+        let starting = Starting::begin(&manager);
         let phase = |name: &str| {
             starting.phase(name);
             phase(name);
@@ -128,7 +131,18 @@ impl Daemon {
         handle.report_live("unix", Arc::clone(&shares) as Arc<dyn Figures>);
         handle.report_live("pressure", Arc::clone(&monitor) as Arc<dyn Figures>);
         let settings = settings.clone();
-        Ok(Self { runtime, listener, access, shares, monitor, limits, mqtt, settings, served })
+        Ok(Self {
+            manager,
+            runtime,
+            listener,
+            access,
+            shares,
+            monitor,
+            limits,
+            mqtt,
+            settings,
+            served,
+        })
     }
 
     /// Serves until a signal asks for the end, and every request has had its terminal reply;
@@ -138,12 +152,12 @@ impl Daemon {
     /// [`ServeError::Loop`]; [`ServeError::Start`] if a reload failed and what was served before
     /// does not come up again either.
     pub fn serve(self, reread: Reread) -> Result<(), ServeError> {
-        let Self { mut runtime, listener, access, shares, monitor, limits, mqtt, settings, served } =
-            self;
+        let Self { manager, mut runtime, listener, access, shares, .. } = self;
+        let Self { monitor, limits, mqtt, settings, served, .. } = self;
         let handle = runtime.handle();
         let exchange = runtime.exchange().expect("it is taken once");
         let reload = Reload { exchange, handle: handle.clone(), settings, served, reread };
-        let mut supervisor = Supervisor::new(Reloads::start(reload));
+        let mut supervisor = Supervisor::new(manager, Reloads::start(reload));
         let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let ended = event_loop.block_on(async {
             let (stop, stopped) = watch::channel(false);
@@ -192,6 +206,7 @@ async fn serve_mqtt(
 
 /// Listens for signals, tells systemd, and feeds its watchdog.
 struct Supervisor {
+    manager: Manager,
     reloads: Reloads,
     /// The work of the reload that runs.
     reloading: Option<Pulse>,
@@ -202,9 +217,9 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    fn new(reloads: Reloads) -> Self {
+    fn new(manager: Manager, reloads: Reloads) -> Self {
         let (status, lost) = (StatusLine::default(), None);
-        Self { reloads, reloading: None, status, signals: 0, lost }
+        Self { manager, reloads, reloading: None, status, signals: 0, lost }
     }
 
     /// Ends only by an error.
@@ -213,10 +228,10 @@ impl Supervisor {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
         hangups().thread_unblock()?;
-        manager::tell(&[NotifyState::Ready]);
+        self.manager.tell(&[NotifyState::Ready]);
         self.show(runtime);
         let feed = sd_notify::watchdog_enabled().map_or(FAR, |every| every / FEEDS);
-        let look = if manager::is_there() { LOOK } else { FAR };
+        let look = if self.manager.is_there() { LOOK } else { FAR };
         let (mut feeds, mut looks) = (every(feed), every(look));
         loop {
             tokio::select! {
@@ -237,26 +252,26 @@ impl Supervisor {
         }
         let reload_hangs = self.reloading.as_ref().is_some_and(Pulse::is_lost);
         match (runtime.is_alive(), reload_hangs) {
-            (true, false) => manager::tell(&[NotifyState::Watchdog]),
+            (true, false) => self.manager.tell(&[NotifyState::Watchdog]),
             (false, _) => tracing::error!("the inference thread hangs"),
             (true, true) => tracing::error!("the reload hangs"),
         }
     }
 
     fn show(&mut self, runtime: &Runtime) {
-        if self.signals > 0 || !manager::is_there() {
+        if self.signals > 0 || !self.manager.is_there() {
             return;
         }
         match &mut self.reloading {
             // Where a reload may time out (systemd 253), it gets time while it gets on.
             Some(pulse) => {
                 if pulse.beats() {
-                    pulse.extend();
+                    self.manager.extend(pulse);
                 }
             }
             None => {
                 let (running, waiting) = runtime.load();
-                self.status.show(running, waiting, rss_bytes());
+                self.status.show(&self.manager, running, waiting, rss_bytes());
             }
         }
     }
@@ -272,10 +287,10 @@ impl Supervisor {
 
     fn begin(&mut self, phase: &str) {
         if self.reloading.is_none() {
-            manager::reloading();
+            self.manager.reloading();
         }
         let pulse = Pulse::new(phase);
-        pulse.extend();
+        self.manager.extend(&pulse);
         self.reloading = Some(pulse);
     }
 
@@ -296,7 +311,7 @@ impl Supervisor {
             Outcome::Ended => {}
         }
         if self.signals == 0 {
-            manager::tell(&[NotifyState::Ready]);
+            self.manager.tell(&[NotifyState::Ready]);
             self.status.forget();
             self.show(runtime);
         }
@@ -306,7 +321,7 @@ impl Supervisor {
         self.signals += 1;
         tracing::info!(signals = self.signals, "going down");
         let status = NotifyState::Status("answering what is under way");
-        manager::tell(&[NotifyState::Stopping, status]);
+        self.manager.tell(&[NotifyState::Stopping, status]);
         runtime.drain(if self.signals == 1 { DRAIN } else { Duration::ZERO });
         stop.send_replace(true);
     }

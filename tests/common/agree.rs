@@ -2,7 +2,7 @@
 //! threshold, and the mean KL divergence is bounded. Tests bring the logits and the bound.
 
 use super::{largest_difference, top};
-use slmd::engine::trial::{CLEAR_MARGIN, kl};
+use slmd::engine::agreement::{CLEAR_MARGIN, kl};
 
 /// How far two runs are apart over all positions.
 #[derive(Debug, Default)]

@@ -33,7 +33,7 @@ pub fn run(args: &ModelArgs) -> Result<(), Failure> {
         ModelCommand::Activate(args) => change::activate(args),
         ModelCommand::Rollback(args) => change::roll_back(args),
         ModelCommand::Remove(args) => change::remove(args),
-        ModelCommand::Trial(args) => trial::child(args),
+        ModelCommand::Trial(args) => trial::obey(args),
     };
     done.map_err(|fault| {
         if command.wants_json() && !fault.is_told {

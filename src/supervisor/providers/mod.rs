@@ -260,7 +260,7 @@ fn short_hash(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::trial::{Agreement, Times};
+    use crate::engine::agreement::{Agreement, Times};
 
     fn verdict(name: &str, decode_ms: f64, agreement: Option<Agreement>) -> Verdict {
         let times = Times { prefill_ms: 0.0, decode_ms };

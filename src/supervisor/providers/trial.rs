@@ -7,23 +7,19 @@
 use super::profile::{self, Share};
 use crate::core::plan::{EngineKind, KvType};
 use crate::core::provider::Provider;
+use crate::engine::agreement::{self, Agreement, ForcedRun, Times};
 use crate::engine::choice::{self, Choice};
-use crate::engine::trial::{self, Agreement, Times, Trial};
 use crate::engine::{EngineOptions, peak_rss_bytes};
+use crate::supervisor::child;
 use crate::supervisor::start::open_model;
 use serde::{Deserialize, Serialize};
-use std::io::{Read, Write};
-use std::os::unix::process::ExitStatusExt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// A trial that takes longer hangs.
 pub const LONGEST: Duration = Duration::from_secs(120);
-/// How often the parent looks.
-const LOOK: Duration = Duration::from_millis(20);
-/// The most that a child may say.
-const SAYS: u64 = 64 << 10;
 /// The hidden command that the child runs.
 pub const COMMAND: &str = "try-provider";
 /// How ONNX Runtime's profile is called in the folder of the trials.
@@ -76,8 +72,8 @@ pub fn obey(input: &mut dyn Read) -> Result<Ran, String> {
     let choice = Choice { kind: EngineKind::Ort, reason: String::new() };
     let options = EngineOptions {
         threads: order.threads,
-        context_tokens: (trial::PROMPT_TOKENS + trial::POSITIONS) as u32,
-        max_chunk: trial::PROMPT_TOKENS as u32,
+        context_tokens: (agreement::PROMPT_TOKENS + agreement::POSITIONS) as u32,
+        max_chunk: agreement::PROMPT_TOKENS as u32,
         kv: KvType::Auto,
         provider: Some(order.provider.clone()),
         ..EngineOptions::default()
@@ -86,24 +82,24 @@ pub fn obey(input: &mut dyn Read) -> Result<Ran, String> {
     let mut engine = choice::load(&choice, &bundle.graph, &options).map_err(|e| e.to_string())?;
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
     let is_reference = order.provider.is_cpu();
-    let reference = if is_reference { None } else { Some(read_trial(&order.reference)?) };
-    let prompt = || trial::prompt(bundle.graph.vocab_size as u32);
-    let tokens = reference.as_ref().map_or_else(prompt, |trial| trial.tokens.clone());
-    let ran = trial::run(engine.as_mut(), &tokens).map_err(|e| e.to_string())?;
+    let reference = if is_reference { None } else { Some(read_run(&order.reference)?) };
+    let prompt = || agreement::prompt(bundle.graph.vocab_size as u32);
+    let tokens = reference.as_ref().map_or_else(prompt, |run| run.tokens.clone());
+    let ran = agreement::run(engine.as_mut(), &tokens).map_err(|e| e.to_string())?;
     drop(engine);
     if is_reference {
-        write_trial(&order.reference, &ran)?;
+        write_run(&order.reference, &ran)?;
     }
     // Once more, since to write the profile takes time.
     let options = EngineOptions { profile: Some(order.folder.join(PROFILE)), ..options };
     let mut engine = choice::load(&choice, &bundle.graph, &options).map_err(|e| e.to_string())?;
-    trial::run(engine.as_mut(), &ran.tokens).map_err(|e| e.to_string())?;
+    agreement::run(engine.as_mut(), &ran.tokens).map_err(|e| e.to_string())?;
     drop(engine);
     Ok(Ran {
         times: ran.times,
         load_ms,
         peak_bytes: peak_rss_bytes(),
-        agreement: reference.map(|trial| Agreement::between(&trial.logits, &ran.logits)),
+        agreement: reference.map(|run| Agreement::between(&run.logits, &ran.logits)),
         shares: profile::read(&profile_in(&order.folder)?)?,
         devices: devices(),
     })
@@ -134,13 +130,13 @@ fn profile_in(folder: &Path) -> Result<PathBuf, String> {
     found.next().ok_or_else(|| "ONNX Runtime wrote no profile".to_owned())
 }
 
-fn read_trial(path: &Path) -> Result<Trial, String> {
+fn read_run(path: &Path) -> Result<ForcedRun, String> {
     let bytes = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
     postcard::from_bytes(&bytes).map_err(|e| format!("{}: {e}", path.display()))
 }
 
-fn write_trial(path: &Path, trial: &Trial) -> Result<(), String> {
-    let bytes = postcard::to_stdvec(trial).map_err(|e| e.to_string())?;
+fn write_run(path: &Path, run: &ForcedRun) -> Result<(), String> {
+    let bytes = postcard::to_stdvec(run).map_err(|e| e.to_string())?;
     std::fs::write(path, bytes).map_err(|e| format!("{}: {e}", path.display()))
 }
 
@@ -149,71 +145,13 @@ fn write_trial(path: &Path, trial: &Trial) -> Result<(), String> {
 /// # Errors
 /// The reason, for people: what the child said, how it died, or that it hung.
 pub fn run(executable: &Path, order: &Order, longest: Duration) -> Result<Ran, String> {
-    let failed = |e: std::io::Error| format!("{} cannot be run: {e}", executable.display());
     let mut command = Command::new(executable);
-    command.arg(COMMAND).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // The daemon's socket, watchdog and readiness are not the child's.
-    for name in ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID"] {
-        command.env_remove(name);
-    }
-    let mut child = command.spawn().map_err(failed)?;
+    command.arg(COMMAND);
     let text = serde_json::to_vec(order).expect("strings and numbers");
-    // A child that is gone already has its reason in its status.
-    let _ = child.stdin.take().expect("it is piped").write_all(&text);
-    let says = listen(child.stdout.take().expect("it is piped"));
-    let complains = listen(child.stderr.take().expect("it is piped"));
-    let status = wait(&mut child, longest)?;
-    let (says, complains) = (heard(says), heard(complains));
-    match serde_json::from_slice::<Result<Ran, String>>(&says) {
-        Ok(said) if status.success() => said,
-        _ => Err(death(status, &String::from_utf8_lossy(&complains))),
-    }
-}
-
-/// Reads on a thread, so that neither side waits for the other.
-fn listen(pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8>> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let mut pipe = pipe;
-        // What was said until the pipe broke is all there is; the rest must not fill the pipe.
-        let _ = (&mut pipe).take(SAYS).read_to_end(&mut bytes);
-        let _ = std::io::copy(&mut pipe, &mut std::io::sink());
-        bytes
-    })
-}
-
-fn heard(listener: std::thread::JoinHandle<Vec<u8>>) -> Vec<u8> {
-    listener.join().unwrap_or_default()
-}
-
-fn wait(child: &mut Child, longest: Duration) -> Result<ExitStatus, String> {
-    let start = Instant::now();
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Ok(status),
-            Ok(None) if start.elapsed() < longest => std::thread::sleep(LOOK),
-            Ok(None) => {
-                // It is killed and waited for: nothing of it stays.
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(format!("no end after {longest:?}"));
-            }
-            Err(e) => return Err(format!("it cannot be waited for: {e}")),
-        }
-    }
-}
-
-/// How a child ended that said nothing.
-fn death(status: ExitStatus, complains: &str) -> String {
-    let last = complains.lines().rev().find(|line| !line.trim().is_empty());
-    let last = last.map_or(String::new(), |line| format!(": {}", line.trim()));
-    match (status.signal(), status.code()) {
-        (Some(signal), _) => {
-            let name = nix::sys::signal::Signal::try_from(signal)
-                .map_or_else(|_| signal.to_string(), |s| s.to_string());
-            format!("it crashed with {name}{last}")
-        }
-        (None, code) => format!("it ended with {}{last}", code.unwrap_or(-1)),
+    let ended = child::run(command, &text, longest).map_err(|e| e.to_string())?;
+    match serde_json::from_slice::<Result<Ran, String>>(&ended.output) {
+        Ok(said) if ended.is_success() => said,
+        _ => Err(format!("it {}", ended.how())),
     }
 }
 
@@ -234,37 +172,20 @@ mod tests {
         }
     }
 
-    fn script(folder: &Path, text: &str) -> PathBuf {
-        let path = folder.join("child");
+    fn problem(text: &str) -> String {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("child");
         std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("writable");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("ours");
-        path
-    }
-
-    fn run_script(text: &str) -> Result<Ran, String> {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = script(folder.path(), text);
-        run(&path, &order(), Duration::from_secs(20))
+        run(&path, &order(), LONGEST).expect_err(text)
     }
 
     #[test]
     fn however_a_child_ends_there_is_a_reason() {
-        let problem = |script| run_script(script).expect_err(script);
-        assert_eq!(problem("kill -SEGV $$"), "it crashed with SIGSEGV");
-        assert_eq!(problem("echo one >&2; echo two >&2; exit 3"), "it ended with 3: two");
-        assert_eq!(problem("exit 0"), "it ended with 0");
+        assert_eq!(problem("kill -SEGV $$"), "it was ended by signal 11 (SIGSEGV)");
+        assert_eq!(problem("exit 0"), "it ended with code 0", "it said nothing");
         assert_eq!(problem("echo '{\"Err\":\"no device\"}'"), "no device");
-        // Even a flood on standard error must not block it, nor be kept.
-        assert_eq!(problem("yes 2>&1 | head -c 1000000 >&2; exit 1"), "it ended with 1: y");
-        let start = Instant::now();
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = script(folder.path(), "sleep 60");
-        let hung = run(&path, &order(), Duration::from_millis(200)).expect_err("it hangs");
-        assert!(
-            hung == "no end after 200ms" && start.elapsed() < Duration::from_secs(20),
-            "{hung}"
-        );
-        let missing = run(Path::new("/nonexistent/slmd"), &order(), LONGEST).expect_err("missing");
-        assert!(missing.contains("cannot be run"), "{missing}");
+        let said = problem("cat >/dev/null; echo two >&2; exit 3");
+        assert_eq!(said, "it ended with code 3; its last words: two");
     }
 }

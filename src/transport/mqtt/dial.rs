@@ -24,6 +24,10 @@ const STAGE_LIMIT: Duration = Duration::from_secs(10);
 /// The least time for one of several addresses.
 const ADDRESS_LIMIT: Duration = Duration::from_secs(2);
 
+/// What to do where the service may not reach the broker.
+const BROKER_ACCESS: &str =
+    "slmd.service reaches this machine only, until broker-access.conf lets it (docs/systemd.md)";
+
 /// A TCP or TLS stream.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
@@ -116,18 +120,35 @@ async fn within<T, E: ToString>(
 
 /// Tries the host's addresses one after the other; a dead one does not use up the others' time.
 async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
-    let addresses: Vec<SocketAddr> = lookup_host((host, port)).await?.collect();
+    let addresses: Vec<SocketAddr> = lookup_host((host, port)).await.map_err(no_name)?.collect();
     let each = STAGE_LIMIT / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
     let each = each.max(ADDRESS_LIMIT);
     let mut last = io::Error::other("the name has no address");
     for address in addresses {
         match timeout(each, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(e)) => last = e,
+            Ok(Err(e)) => last = forbidden(e),
             Err(_) => last = io::Error::other(format!("no answer from {address}")),
         }
     }
     Err(last)
+}
+
+/// What `IPAddressDeny=` of a service does to a connection, which nobody would guess.
+fn forbidden(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => io::Error::other(format!("{error}; {BROKER_ACCESS}")),
+        _ => error,
+    }
+}
+
+/// The same, of the question for an address.
+fn no_name(error: io::Error) -> io::Error {
+    // systemd sets it for every service.
+    match std::env::var_os("INVOCATION_ID") {
+        Some(_) => io::Error::other(format!("{error}; if it is known elsewhere: {BROKER_ACCESS}")),
+        None => error,
+    }
 }
 
 /// CONNECT and its answer.
@@ -207,4 +228,16 @@ fn refused(place: &str, code: ConnectReturnCode, accepted: &ConnAck) -> Refusal 
         text.push_str(more);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forbidden_connection_says_what_to_do() {
+        let said = |code| forbidden(io::Error::from_raw_os_error(code)).to_string();
+        assert!(said(1).contains("broker-access.conf"), "{}", said(1));
+        assert!(!said(111).contains("broker-access.conf"), "{}", said(111));
+    }
 }

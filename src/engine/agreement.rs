@@ -1,4 +1,4 @@
-//! A trial of an engine: a fixed text fed to it, what it answers, and how long that takes.
+//! Whether two engines agree: a fixed text fed to each, what they answer, and how long that takes.
 //!
 //! Two engines are compared teacher-forced, as `docs/reproducibility.md` says: at every position the
 //! top token is equal wherever the reference is clear about it, and the distributions are close.
@@ -22,7 +22,7 @@ pub const MOST_KL: f64 = 0.02;
 
 /// What an engine answered, and how long it took.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Trial {
+pub struct ForcedRun {
     /// The tokens that were fed: [`PROMPT_TOKENS`], then one a step.
     pub tokens: Vec<u32>,
     /// After the prompt and after each step: `[1 + POSITIONS][vocab_size]`.
@@ -47,7 +47,7 @@ impl Times {
     }
 }
 
-/// How close two trials of the same tokens are.
+/// How close two runs of the same tokens are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Agreement {
     /// Positions compared.
@@ -81,7 +81,7 @@ impl Agreement {
     }
 }
 
-/// The prompt of a trial: tokens spread over the vocabulary, always the same for a model.
+/// The prompt: tokens spread over the vocabulary, always the same for a model.
 pub fn prompt(vocab_size: u32) -> Vec<u32> {
     // Knuth's multiplicative hashing.
     let spread = |i: u32| i.wrapping_mul(2_654_435_761) >> 8;
@@ -92,46 +92,46 @@ pub fn prompt(vocab_size: u32) -> Vec<u32> {
 ///
 /// # Errors
 /// The engine's; [`StepError::Engine`] for logits that are no numbers.
-pub fn run(engine: &mut dyn Engine, tokens: &[u32]) -> Result<Trial, StepError> {
-    let mut trial = Trial { tokens: tokens.to_vec(), ..Trial::default() };
+pub fn run(engine: &mut dyn Engine, tokens: &[u32]) -> Result<ForcedRun, StepError> {
+    let mut forced = ForcedRun { tokens: tokens.to_vec(), ..ForcedRun::default() };
     let (mut prefills, mut decodes) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        trial.logits.clear();
+        forced.logits.clear();
         let start = Instant::now();
-        feed_prompt(engine, &mut trial)?;
+        feed_prompt(engine, &mut forced)?;
         prefills.push(start.elapsed());
         for step in 0..POSITIONS {
             let position = PROMPT_TOKENS + step;
-            if trial.tokens.len() == position {
-                let last = trial.logits.last().expect("one for the prompt");
-                trial.tokens.push(top(last).0);
+            if forced.tokens.len() == position {
+                let last = forced.logits.last().expect("one for the prompt");
+                forced.tokens.push(top(last).0);
             }
-            let token = [trial.tokens[position]];
+            let token = [forced.tokens[position]];
             let start = Instant::now();
             let logits = feed(engine, position as u32, &token)?;
             decodes.push(start.elapsed());
-            trial.logits.push(logits);
+            forced.logits.push(logits);
         }
         engine.release(SLOT);
     }
-    trial.times = Times { prefill_ms: median_ms(prefills), decode_ms: median_ms(decodes) };
-    match trial.logits.iter().flatten().all(|logit| logit.is_finite()) {
-        true => Ok(trial),
+    forced.times = Times { prefill_ms: median_ms(prefills), decode_ms: median_ms(decodes) };
+    match forced.logits.iter().flatten().all(|logit| logit.is_finite()) {
+        true => Ok(forced),
         false => Err(StepError::Engine("it computes logits that are no numbers".into())),
     }
 }
 
 const SLOT: Slot = Slot { model: ModelId(0), index: 0, generation: 0 };
 
-fn feed_prompt(engine: &mut dyn Engine, trial: &mut Trial) -> Result<(), StepError> {
+fn feed_prompt(engine: &mut dyn Engine, forced: &mut ForcedRun) -> Result<(), StepError> {
     let chunk = (engine.caps().max_chunk as usize).clamp(1, PROMPT_TOKENS);
     let mut last = Vec::new();
     for at in (0..PROMPT_TOKENS).step_by(chunk) {
         let end = (at + chunk).min(PROMPT_TOKENS);
-        let part: Vec<u32> = trial.tokens[at..end].to_vec();
+        let part: Vec<u32> = forced.tokens[at..end].to_vec();
         last = feed(engine, at as u32, &part)?;
     }
-    trial.logits.push(last);
+    forced.logits.push(last);
     Ok(())
 }
 
