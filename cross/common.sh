@@ -85,6 +85,34 @@ private_download() { # folder package...
   (cd "$folder" && APT_CONFIG="$cross/apt/apt.conf" apt-get download -qq "$@")
 }
 
+# The static emulator for programs of another architecture, in every root: the kernel keeps the file
+# that it is given. Fails where the kernel takes none.
+registered=""
+register_emulator() { # architecture
+  [ "$1" != "$(dpkg --print-architecture)" ] || return 0
+  [ -f "$cross/env" ] || "$here/setup.sh"
+  # shellcheck source=/dev/null
+  . "$cross/env"
+  if [ ! -e /proc/sys/fs/binfmt_misc/register ]; then
+    mount -t binfmt_misc none /proc/sys/fs/binfmt_misc || return 1
+  fi
+  local known
+  for known in /proc/sys/fs/binfmt_misc/*; do
+    if grep -qs "^magic 7f454c46020101.*b700$" "$known" && grep -q '^flags:.*F' "$known"; then return 0; fi
+  done
+  # The flag F: opened now, so that it works in a root without it.
+  local wrapper=$SLMD_QEMU_AARCH64 magic mask
+  magic='\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00'
+  mask='\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff'
+  registered=slmd-aarch64
+  printf '%s' ":$registered:M::$magic:$mask:$wrapper:F" >/proc/sys/fs/binfmt_misc/register || { registered=""; return 1; }
+}
+
+# Takes back what `register_emulator` did.
+forget_emulator() {
+  [ -z "$registered" ] || echo -1 >"/proc/sys/fs/binfmt_misc/$registered"
+}
+
 # The tools that Python's registry has: zig, with glibc's symbol versions of every release, and
 # cargo's subcommand for it. Pinned, with hashes.
 zig_tools() {

@@ -37,14 +37,13 @@ done
 arch=$(dpkg-deb -f "$slmd_deb" Architecture)
 work=$(mktemp -d)
 root="$work/root"
-registered=""
 
 clean_up() {
   local mounted
   for mounted in dev/null dev/urandom sys proc; do
     mountpoint -q "$root/$mounted" && umount -l "$root/$mounted"
   done
-  [ -z "$registered" ] || echo -1 >"/proc/sys/fs/binfmt_misc/$registered"
+  forget_emulator
   rm -rf --one-file-system "$work"
 }
 trap clean_up EXIT
@@ -114,27 +113,6 @@ look() {
 }
 
 # ---- the root
-
-# The static emulator for arm64, for everything in the root: the kernel keeps the file it was given.
-register_emulator() {
-  [ "$arch" != "$(dpkg --print-architecture)" ] || return 0
-  [ -f "$cross/env" ] || "$here/setup.sh"
-  # shellcheck source=/dev/null
-  . "$cross/env"
-  if [ ! -e /proc/sys/fs/binfmt_misc/register ]; then
-    mount -t binfmt_misc none /proc/sys/fs/binfmt_misc || return 1
-  fi
-  local known
-  for known in /proc/sys/fs/binfmt_misc/*; do
-    if grep -qs "^magic 7f454c46020101.*b700$" "$known" && grep -q '^flags:.*F' "$known"; then return 0; fi
-  done
-  # The flag F: opened now, so that it works in a root without it.
-  local wrapper=$SLMD_QEMU_AARCH64 magic mask
-  magic='\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00'
-  mask='\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff'
-  registered=slmd-aarch64
-  printf '%s' ":$registered:M::$magic:$mask:$wrapper:F" >/proc/sys/fs/binfmt_misc/register || { registered=""; return 1; }
-}
 
 # Tools of Debian's own archive: the bootstrapper, and the packages' critic.
 tools() {
@@ -231,7 +209,7 @@ if "$unpack_only"; then
 fi
 tools
 check "lintian has something to say" criticise
-if ! register_emulator; then
+if ! register_emulator "$arch"; then
   say "SKIP $arch: the kernel takes no emulator (binfmt_misc); the package was unpacked only"
   exit 0
 fi

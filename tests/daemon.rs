@@ -6,7 +6,7 @@ mod common;
 use common::daemon::Daemon;
 use slmd::client::{Client, ClientError};
 use slmd::core::error::ErrorCode;
-use slmd::wire::{Answer, Ask, Command as Say, Reply};
+use slmd::wire::{Answer, Ask, Codec, Command as Say, Reply};
 use std::io::{BufRead, BufReader, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -121,6 +121,53 @@ fn vehicle_commands_become_json_on_every_engine() {
             let again = answer(&mut client, &exact);
             assert_eq!((again.text, again.finish_reason), (said.text, "stop"), "{engine}: {text}");
         }
+    }
+}
+
+#[test]
+fn each_token_says_how_likely_it_was() {
+    if !cfg!(feature = "default-model") {
+        return;
+    }
+    for engine in engines() {
+        let daemon = Daemon::start(&format!("engine = {engine:?}"), &[]);
+        for codec in [Codec::JsonLines, Codec::Postcard] {
+            let client = &mut Client::connect_with(daemon.socket(), codec).expect("it serves");
+            let ask = Ask {
+                task: Some("vehicle".to_owned()),
+                logprobs: Some(3),
+                temperature: Some(0.0),
+                repetition_penalty: Some(1.0),
+                ..prompt("warmer in the back", 60)
+            };
+            let answer = answer(client, &ask);
+            let places = answer.logprobs.as_deref().expect("asked for");
+            assert_eq!(places.len() as u32, answer.completion_tokens, "{engine}");
+            let bytes: Vec<u8> = places.iter().flat_map(|p| p.token.bytes.clone()).collect();
+            assert_eq!(String::from_utf8(bytes).as_deref(), Ok(answer.text.as_str()), "{engine}");
+            let (free, forced): (Vec<_>, Vec<_>) = places.iter().partition(|p| !p.top.is_empty());
+            assert!(!free.is_empty() && !forced.is_empty(), "{engine}: JSON has both: {places:?}");
+            assert!(forced.iter().all(|place| place.token.logprob == 0.0), "{engine}: {forced:?}");
+            for place in free {
+                // The temperature is 0: the likeliest is taken, and no more than everything is certain.
+                assert_eq!(place.token, place.top[0], "{engine}");
+                assert!(
+                    place.top.is_sorted_by(|a, b| a.logprob >= b.logprob),
+                    "{engine}: {place:?}"
+                );
+                let mass: f32 = place.top.iter().map(|t| t.logprob.exp()).sum();
+                assert!(mass <= 1.0 + 1e-4, "{engine}: {place:?}");
+            }
+            let plain = client.ask(&prompt("warmer in the back", 60), |_| {}).expect("an answer");
+            assert_eq!(plain.logprobs, None, "{engine}: not asked for");
+        }
+        let (code, message) = refusal(
+            &mut daemon.client(),
+            &Ask { logprobs: Some(5), ..prompt("warmer in the back", 400) },
+        );
+        assert_eq!(code, ErrorCode::BadRequest);
+        assert!(message.contains("may be 341"), "{message}");
+        assert!(daemon.end().success());
     }
 }
 

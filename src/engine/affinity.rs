@@ -5,6 +5,14 @@ use crate::core::cpus::CpuList;
 use crate::kernels::affinity;
 pub use crate::kernels::affinity::Pin;
 
+/// Has the calling thread run as soon as it is woken, though engines use all cores. Where that is not
+/// to be had, whoever waits for it waits for some milliseconds.
+pub fn run_soon() {
+    if let Err(error) = affinity::run_soon() {
+        tracing::debug!(%error, "this thread gets no shorter time slices");
+    }
+}
+
 /// The CPUs that the calling thread may run on; none: the system does not say.
 pub fn allowed_cpus() -> CpuList {
     affinity::allowed().unwrap_or_default().into_iter().collect()

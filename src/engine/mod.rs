@@ -18,7 +18,7 @@ use crate::core::cpus::CpuList;
 use crate::core::plan::{Caps, KvType, Slot, StepPlan, Want};
 use crate::core::provider::Provider;
 pub use crate::kernels::{share_heap, trim_heap};
-pub use affinity::{Pin, allowed_cpus, pin};
+pub use affinity::{Pin, allowed_cpus, pin, run_soon};
 pub use memory::{
     ProcessMemory, peak_rss_bytes, peak_rss_bytes_of, process_memory, process_memory_of,
     reset_peak, rss_bytes,

@@ -13,6 +13,10 @@ use std::time::{Duration, Instant};
 /// How long a worker waits for the next job before it sleeps.
 const SPIN: Duration = Duration::from_micros(50);
 
+/// How long the caller keeps its core, though somebody was woken who waits for it: the kernel would
+/// let it have several milliseconds.
+const LONGEST_TURN: Duration = Duration::from_micros(500);
+
 type Job = *const (dyn Fn(usize) + Sync);
 
 /// Says that what is left of a job is not wanted any more.
@@ -91,6 +95,8 @@ impl Shared {
                 }
                 std::hint::spin_loop();
             }
+            // Whoever was woken meanwhile may wait on this core for the end of our time slice.
+            std::thread::yield_now();
         }
         let mut guard = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         self.sleepers.fetch_add(1, Ordering::SeqCst);
@@ -112,7 +118,15 @@ impl Shared {
 pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
-    turn: Mutex<u32>,
+    turn: Mutex<Turn>,
+}
+
+/// The caller's side of the jobs.
+struct Turn {
+    /// Counts jobs.
+    epoch: u32,
+    /// When the caller last let others have its core.
+    yielded: Instant,
 }
 
 impl Pool {
@@ -150,7 +164,11 @@ impl Pool {
             gate: Mutex::new(()),
             wake: Condvar::new(),
         });
-        let mut pool = Self { shared, workers: Vec::new(), turn: Mutex::new(0) };
+        let mut pool = Self {
+            shared,
+            workers: Vec::new(),
+            turn: Mutex::new(Turn { epoch: 0, yielded: Instant::now() }),
+        };
         for index in 1..threads.max(1) {
             let (shared, cpus) = (Arc::clone(&pool.shared), cpus.to_vec());
             let worker = std::thread::Builder::new()
@@ -185,8 +203,8 @@ impl Pool {
             return;
         }
         let parts = u32::try_from(parts).expect("fewer than 2^32 parts");
-        let mut epoch = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        *epoch = epoch.wrapping_add(1);
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        turn.epoch = turn.epoch.wrapping_add(1);
         let shared = &*self.shared;
         // SAFETY: nothing can be claimed now, so nobody reads `job`; the lifetime is erased, but
         // `run` waits below until no thread uses the pointer any more.
@@ -196,7 +214,7 @@ impl Pool {
                 Some(std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Job>(job));
         }
         shared.unfinished.store(parts as usize, Ordering::Relaxed);
-        shared.state.store(u64::from(*epoch) << 32 | u64::from(parts), Ordering::SeqCst);
+        shared.state.store(u64::from(turn.epoch) << 32 | u64::from(parts), Ordering::SeqCst);
         shared.wake_sleepers();
         shared.work();
         let mut spins = 0u32;
@@ -204,8 +222,12 @@ impl Pool {
             spins += 1;
             if spins < 2_000 { std::hint::spin_loop() } else { std::thread::yield_now() }
         }
+        if turn.yielded.elapsed() >= LONGEST_TURN {
+            std::thread::yield_now();
+            turn.yielded = Instant::now();
+        }
         let panicked = shared.panicked.swap(false, Ordering::Relaxed);
-        drop(epoch);
+        drop(turn);
         assert!(!panicked, "a kernel panicked");
     }
 }

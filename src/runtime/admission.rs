@@ -5,6 +5,7 @@
 
 use super::job::{Errand, Job};
 use super::limits::Limits;
+use super::logprobs::Logprobs;
 use super::model::{Model, ModelError, ReadyTask};
 use super::outbox::Origin;
 use super::prompt::{self, bad};
@@ -17,7 +18,7 @@ use crate::core::request::{Deadline, Sampling};
 use crate::core::session::Ticket;
 use crate::sample::{Constraint, ResponseShape, Sampler};
 use crate::text::{Detokenizer, StopStrings};
-use crate::wire::{Ask, ResponseFormat};
+use crate::wire::{Ask, ResponseFormat, limits};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -83,7 +84,6 @@ impl Admission {
         let ask = &work.ask;
         let task = prepared.task.as_deref().and_then(|name| self.model.tasks.get(name));
         let spec = task.map(|t| &t.task);
-        let asked = ask.max_tokens.or(spec.and_then(|s| s.max_tokens));
         let prompt_tokens = prepared.tokens.len() as u32;
         let room = self.caps.context_tokens - prompt_tokens;
         let after = |ms: u32| work.arrived.after(Duration::from_millis(ms.into()));
@@ -91,10 +91,7 @@ impl Admission {
             id: work.id,
             model: self.id,
             prompt_tokens,
-            max_new: match ask.max_tokens {
-                Some(tokens) => tokens,
-                None => asked.unwrap_or(self.limits.max_tokens).min(room),
-            },
+            max_new: self.max_new(ask, spec, prompt_tokens),
             flexible: ask.max_tokens.is_none() && prepared.constraint.is_none(),
             // The order of priorities is the order of service, so the greater is the lower one.
             priority: ask
@@ -118,17 +115,19 @@ impl Admission {
             [] => spec.map(|s| s.stop.clone()).unwrap_or_default(),
             stops => stops.to_vec(),
         };
-        let stream = ask.stream;
+        let (stream, logprobs) = (ask.stream, ask.logprobs);
         let mut tokens = prepared.tokens;
         // What a client asks for may be any number; the scheduler refuses what does not fit.
-        tokens.reserve_exact(ticket.max_new.min(room) as usize);
+        let room_for_answer = ticket.max_new.min(room) as usize;
+        tokens.reserve_exact(room_for_answer);
         let job = Job {
             ticket,
             client_id: work.ask.id.take(),
             errand: Some(Box::new(Errand { ask: work.ask, origin: work.origin })),
             held: work.held,
             tokens,
-            sampler: Sampler::new(prepared.sampling),
+            sampler: Sampler::new(prepared.sampling).with_logprobs(logprobs),
+            logprobs: logprobs.map(|top| Logprobs::new(top, room_for_answer)),
             constraint: prepared.constraint,
             detokenizer,
             stops: StopStrings::new(stops),
@@ -149,6 +148,27 @@ impl Admission {
         }
     }
 
+    /// The most tokens of the answer.
+    fn max_new(&self, ask: &Ask, task: Option<&Task>, prompt_tokens: u32) -> u32 {
+        ask.max_tokens.unwrap_or_else(|| {
+            let own = task.and_then(|t| t.max_tokens).unwrap_or(self.limits.max_tokens);
+            own.min(self.caps.context_tokens - prompt_tokens)
+        })
+    }
+
+    /// What is said of single tokens has a limit of its own: an answer has to fit into a message.
+    fn check_logprobs(&self, ask: &Ask, max_new: u32) -> Result<(), RejectReason> {
+        let Some(top) = ask.logprobs else { return Ok(()) };
+        let most = limits::LOGPROBS / (1 + u32::from(top));
+        match max_new > most {
+            true => Err(bad(format!(
+                "`logprobs` with {top} `top_logprobs` of {max_new} tokens is too much; `max_tokens` \
+                 may be {most} with it"
+            ))),
+            false => Ok(()),
+        }
+    }
+
     /// The time that an answer has, from its arrival on.
     fn bound(&self, ask: &Ask, task: Option<&Task>, origin: &Origin) -> Duration {
         let own = ask.deadline_ms.or(task.and_then(|t| t.deadline_ms));
@@ -160,6 +180,8 @@ impl Admission {
         let task = self.task_name(ask)?;
         let ready = task.as_deref().map(|name| &self.model.tasks[name]);
         let tokens = prompt::tokens(&self.model, &self.caps, &self.limits, ask, ready)?;
+        let spec = ready.map(|t| &t.task);
+        self.check_logprobs(ask, self.max_new(ask, spec, tokens.len() as u32))?;
         let sampling = sampling(&self.model.sampling, ready, ask);
         let shape = match &ask.response_format {
             Some(format) => shape_of(format),

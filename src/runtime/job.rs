@@ -1,5 +1,6 @@
 //! One admitted request on the inference thread: its tokens, and what becomes of logits.
 
+use super::logprobs::Logprobs;
 use super::outbox::{Event, Origin, Outbox};
 use super::shared::{Seat, Work};
 use crate::core::cost::Costs;
@@ -7,7 +8,7 @@ use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::request::{RequestId, StopReason, Time};
 use crate::core::scheduler::{RowOutcome, Step, price};
 use crate::core::session::Ticket;
-use crate::sample::{Constraint, Masked, Sampler, Seen, TokenMask};
+use crate::sample::{Constraint, Masked, Sampled, Sampler, Seen, TokenMask};
 use crate::text::{Detokenizer, StopStrings, Stopped};
 use crate::wire::{Answer, Ask, Reply};
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub struct Job {
     pub eos: std::sync::Arc<[u32]>,
     /// Tokens that may be sampled at all.
     pub vocabulary: std::sync::Arc<TokenMask>,
+    /// How likely its tokens were, if that is to be told.
+    pub logprobs: Option<Logprobs>,
     /// Whether the client wants deltas.
     pub stream: bool,
     /// Where replies go.
@@ -110,7 +113,7 @@ impl Job {
     /// grammar then determines.
     pub fn advance(&mut self, logits: &mut [f32], now: Time) -> RowOutcome {
         let outcome = match self.next_token(logits) {
-            Ok(Some(token)) => self.append(token),
+            Ok(Some(drawn)) => self.append(drawn),
             Ok(None) => RowOutcome::Ended(StopReason::Stop, 0),
             Err(why) => {
                 self.failed(why);
@@ -122,7 +125,7 @@ impl Job {
     }
 
     /// The next token; none if the grammar says that the answer is complete.
-    fn next_token(&mut self, logits: &mut [f32]) -> Result<Option<u32>, String> {
+    fn next_token(&mut self, logits: &mut [f32]) -> Result<Option<Sampled>, String> {
         match &mut self.constraint {
             None => self.vocabulary.apply(logits),
             Some(constraint) => match constraint.mask().map_err(|e| e.to_string())? {
@@ -132,18 +135,24 @@ impl Job {
         }
         let (prompt, answer) = self.tokens.split_at(self.ticket.prompt_tokens as usize);
         let drawn = self.sampler.sample(logits, Seen { prompt, answer });
-        drawn.map(|d| Some(d.token)).map_err(|e| e.to_string())
+        drawn.map(Some).map_err(|e| e.to_string())
     }
 
-    fn append(&mut self, token: u32) -> RowOutcome {
+    fn append(&mut self, Sampled { token, logprob }: Sampled) -> RowOutcome {
         if self.eos.contains(&token) {
             return RowOutcome::Ended(StopReason::Stop, 0);
+        }
+        if let (Some(logprobs), Some(logprob)) = (&mut self.logprobs, logprob) {
+            logprobs.drawn(token, logprob, self.sampler.top());
         }
         let mut grown = 0;
         let mut next = Some(token);
         let mut forced = heapless::Deque::<u32, FORCED_AT_ONCE>::new();
         while let Some(token) = next {
             self.tokens.push(token);
+            if let Some(logprobs) = self.logprobs.as_mut().filter(|_| grown > 0) {
+                logprobs.forced(token);
+            }
             grown += 1;
             if self.emit(token) {
                 return RowOutcome::Ended(StopReason::Stop, grown);
@@ -293,6 +302,7 @@ impl Job {
             queue_ms: self.progress.started.map_or(0.0, ms),
             ttft_ms: self.progress.first_token.map_or(0.0, ms),
             total_ms: ms(now),
+            logprobs: self.logprobs.take().map(|kept| kept.told(self.detokenizer.table())),
             text: std::mem::take(&mut self.progress.text),
         }
     }

@@ -10,6 +10,7 @@ mod handle;
 mod inference;
 mod job;
 mod limits;
+mod logprobs;
 mod model;
 mod outbox;
 mod overrun;

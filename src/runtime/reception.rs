@@ -12,6 +12,7 @@ use super::shared::{Shared, Work};
 use crate::bundle::Task;
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::request::Time;
+use crate::engine::run_soon;
 use crate::wire::Reply;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -77,6 +78,7 @@ impl Reception {
 
     /// Serves until the last handle is gone.
     pub fn run(mut self, errands: &Receiver<Errand>) {
+        run_soon();
         loop {
             let errand = match self.waiting.is_empty() {
                 true => errands.recv().map_err(|_| RecvTimeoutError::Disconnected),

@@ -47,7 +47,10 @@ pub enum SampleError {
 pub struct Sampler {
     sampling: Sampling,
     rng: Rng,
-    logprobs: bool,
+    /// Whether to say how likely tokens are, and of how many of the likeliest.
+    logprobs: Option<u8>,
+    /// The likeliest tokens of the last call, with the logarithms of their probabilities.
+    top: Vec<(f32, u32)>,
     /// One bit a token, all zero between calls.
     marked: Vec<u64>,
     /// Logits before the penalties, of the tokens that got one.
@@ -90,7 +93,8 @@ impl Sampler {
         Self {
             sampling,
             rng,
-            logprobs: false,
+            logprobs: None,
+            top: Vec::new(),
             marked: Vec::new(),
             before: Vec::new(),
             candidates: Vec::new(),
@@ -98,10 +102,18 @@ impl Sampler {
         }
     }
 
-    /// Whether to compute [`Sampled::logprob`]; costs one pass over the logits.
-    pub fn with_logprobs(mut self, logprobs: bool) -> Self {
+    /// Whether to compute [`Sampled::logprob`], and [`Sampler::top`] of how many; costs a pass over
+    /// the logits or two.
+    pub fn with_logprobs(mut self, logprobs: Option<u8>) -> Self {
         self.logprobs = logprobs;
+        self.top.reserve_exact(usize::from(logprobs.unwrap_or(0)));
         self
+    }
+
+    /// The likeliest tokens at the place of the last one drawn, the likeliest first (the lower id first
+    /// among equals), each with its logarithm as in [`Sampled::logprob`].
+    pub fn top(&self) -> &[(f32, u32)] {
+        &self.top
     }
 
     /// Draws from `logits`, one row `[vocab_size]`, on which the penalties are then applied.
@@ -109,7 +121,7 @@ impl Sampler {
     /// # Errors
     /// [`SampleError::NoToken`] if every logit is minus infinity or NaN.
     pub fn sample(&mut self, logits: &mut [f32], seen: Seen<'_>) -> Result<Sampled, SampleError> {
-        let log_total = if self.logprobs { Some(log_sum_exp(logits)?) } else { None };
+        let log_total = self.logprobs.map(|top| self.look(logits, top.into())).transpose()?;
         self.before.clear();
         self.penalise(logits, seen);
         let token = match self.sampling.temperature > 0.0 {
@@ -121,6 +133,18 @@ impl Sampler {
             penalised.map_or(logits[token as usize], |(_, logit)| *logit) - total
         });
         Ok(Sampled { token, logprob })
+    }
+
+    /// The logarithm of the sum of the exponentials; the `k` likeliest tokens are noted.
+    fn look(&mut self, logits: &[f32], k: usize) -> Result<f32, SampleError> {
+        let total = log_sum_exp(logits)?;
+        self.top.clear();
+        if k > 0 {
+            self.top_k(logits, k);
+            self.candidates.sort_unstable_by(likelier);
+            self.top.extend(self.candidates.iter().map(|(logit, id)| (logit - total, *id)));
+        }
+        Ok(total)
     }
 
     fn penalise(&mut self, logits: &mut [f32], seen: Seen<'_>) {
@@ -135,7 +159,7 @@ impl Sampler {
             self.once_each(logits, seen.answer.iter(), |logit| logit - presence_penalty);
         }
         if frequency_penalty != 0.0 {
-            if self.logprobs && repetition_penalty == 1.0 && presence_penalty == 0.0 {
+            if self.logprobs.is_some() && repetition_penalty == 1.0 && presence_penalty == 0.0 {
                 self.once_each(logits, seen.answer.iter(), |logit| logit);
             }
             for &id in seen.answer {
@@ -160,7 +184,7 @@ impl Sampler {
             let (word, bit) = (id as usize / 64, 1 << (id % 64));
             if self.marked[word] & bit == 0 {
                 self.marked[word] |= bit;
-                if self.logprobs && first {
+                if self.logprobs.is_some() && first {
                     self.before.push((id, *logit));
                 }
                 *logit = change(*logit);

@@ -82,7 +82,7 @@ fn penalties_are_those_of_hugging_face_and_openai() {
     };
     let mut logits = [4.0, -4.0, 1.0, 8.0, 1.0];
     let seen = Seen { prompt: &[0, 1, 1, 99], answer: &[0, 2, 2] };
-    let drawn = sampler(all).with_logprobs(true).sample(&mut logits, seen).unwrap();
+    let drawn = sampler(all).with_logprobs(Some(0)).sample(&mut logits, seen).unwrap();
     assert_eq!(logits, [2.0 - 0.25 - 0.5, -8.0, 0.5 - 0.25 - 1.0, 8.0, 1.0]);
     assert_eq!(drawn.token, 3);
 }
@@ -92,7 +92,7 @@ fn logprobs_are_those_of_the_model() {
     let penalty = Sampling { frequency_penalty: 1.0, ..Sampling::default() };
     let mut logits = [2.0, 1.0, 0.0];
     let seen = Seen { prompt: &[], answer: &[0] };
-    let drawn = sampler(penalty).with_logprobs(true).sample(&mut logits, seen).unwrap();
+    let drawn = sampler(penalty).with_logprobs(Some(0)).sample(&mut logits, seen).unwrap();
     assert_eq!(drawn.token, 0);
     let want = (2f64.exp() / (2f64.exp() + 1f64.exp() + 1.0)).ln() as f32;
     assert!((drawn.logprob.unwrap() - want).abs() < 1e-6);
@@ -178,4 +178,27 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn the_likeliest_are_those_of_the_model_whatever_is_drawn() {
+    let warm =
+        Sampling { temperature: 5.0, repetition_penalty: 3.0, top_p: 0.5, ..Sampling::default() };
+    let logits = [1.0, -INF, 2.0, 0.5, 2.0];
+    let mut s = sampler(warm).with_logprobs(Some(3));
+    let total: f64 = logits.iter().map(|l: &f32| f64::from(*l).exp()).sum();
+    for _ in 0..20 {
+        let seen = Seen { prompt: &[2], answer: &[0] };
+        let drawn = s.sample(&mut logits.clone(), seen).unwrap();
+        assert_eq!(s.top().iter().map(|(_, id)| *id).collect::<Vec<_>>(), [2, 4, 0]);
+        for (logprob, id) in s.top().iter().copied().chain([(drawn.logprob.unwrap(), drawn.token)])
+        {
+            let want = f64::from(logits[id as usize]) - total.ln();
+            assert!((f64::from(logprob) - want).abs() < 1e-6, "{id}: {logprob} for {want}");
+        }
+    }
+    // One token is left: it is sure, and there is nothing beside it.
+    let only = s.sample(&mut [-INF, 3.0, -INF], Seen::default()).unwrap();
+    assert_eq!((only.token, only.logprob), (1, Some(0.0)));
+    assert_eq!(s.top(), [(0.0, 1)]);
 }

@@ -11,6 +11,8 @@ const MIB: u64 = 1 << 20;
 
 /// A request beside its prompt: its grammar's parser, sampler, text, channel.
 const REQUEST_BYTES: u64 = 128 * KIB;
+/// What is kept of the likelihoods of an answer's tokens, as `wire::limits` bounds it.
+const LOGPROBS_BYTES: u64 = 24 * KIB;
 /// Compiled grammars, as `sample::grammar` bounds them.
 const GRAMMARS_BYTES: u64 = 12 * MIB;
 /// A connection beside its message: what is read at once, and what it has not read of its answers.
@@ -205,11 +207,12 @@ impl Subject<'_> {
         let line = |item, bytes, of: String| Line { item, bytes, how: How::Computed, of };
         let seats = demands.queue as u64 + u64::from(shape.sessions);
         // Its tokens twice, as the job's and on their way to it; a bit and a logit for each entry of
-        // the vocabulary.
+        // the vocabulary; what is said of its tokens.
         let request = REQUEST_BYTES
             + demands.prompt_bytes as u64
             + 8 * u64::from(shape.context_tokens)
-            + 5 * self.bundle.graph.vocab_size as u64;
+            + 5 * self.bundle.graph.vocab_size as u64
+            + LOGPROBS_BYTES;
         let client = CONNECTION_BYTES + demands.message_bytes as u64;
         let mut lines = vec![
             line(Item::Buffers, self.buffers_bytes(shape), "kept between steps".into()),

@@ -29,7 +29,7 @@ use self::pressure::Monitor;
 use self::reload::{Event, Outcome, Reload, Reloads};
 use self::start::{Beside, Served, Trust, fit};
 use crate::config::Settings;
-use crate::engine::rss_bytes;
+use crate::engine::{rss_bytes, run_soon};
 use crate::runtime::{Figures, Handle, Runtime};
 use crate::transport::access::Access;
 use crate::transport::listen::{ListenError, Listener};
@@ -159,6 +159,8 @@ impl Daemon {
         let reload = Reload { exchange, handle: handle.clone(), settings, served, reread };
         let mut supervisor = Supervisor::new(manager, Reloads::start(reload));
         let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        // After the other threads have begun, which would be the same.
+        run_soon();
         let ended = event_loop.block_on(async {
             let (stop, stopped) = watch::channel(false);
             let by_mqtt = serve_mqtt(mqtt, handle.clone(), stopped.clone());

@@ -27,6 +27,11 @@ impl Detokenizer {
         Self { table, pending: [0; 4], held: 0, strip_space }
     }
 
+    /// The vocabulary.
+    pub fn table(&self) -> &TokenTable {
+        &self.table
+    }
+
     /// Appends to `out` what `token` makes certain; may be nothing.
     pub fn push(&mut self, token: u32, out: &mut String) {
         let table = Arc::clone(&self.table);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 /// The version that this build speaks.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// The longest stable error code or cause.
 pub type Name = heapless::String<32>;
@@ -76,6 +76,7 @@ pub struct AskFrame<'a> {
     pub ttft_ms: Option<u32>,
     pub priority: Option<PriorityFrame>,
     pub best_effort: bool,
+    pub logprobs: Option<u8>,
 }
 
 /// One turn of a conversation.
@@ -160,6 +161,24 @@ pub struct AnswerFrame<'a> {
     pub queue_ms: f32,
     pub ttft_ms: f32,
     pub total_ms: f32,
+    pub logprobs: Option<Vec<TokenLogprobsFrame<'a>>>,
+}
+
+/// A token of an answer, and the likeliest ones in its place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct TokenLogprobsFrame<'a> {
+    #[serde(borrow)]
+    pub token: TokenLogprobFrame<'a>,
+    pub top: Vec<TokenLogprobFrame<'a>>,
+}
+
+/// A token's bytes, and how likely it was.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct TokenLogprobFrame<'a> {
+    pub bytes: &'a [u8],
+    pub logprob: f32,
 }
 
 /// A refusal or failure.
@@ -270,8 +289,8 @@ mod tests {
     fn hello_is_these_bytes() {
         let mut buffer = [0; 16];
         let hello = ClientFrame::Hello { version: VERSION };
-        // Variant 0, version 1: one zero to stuff.
-        assert_eq!(encode(&hello, &mut buffer), Ok(&mut [1, 2, 1, 0][..]));
+        // Variant 0, version 2: one zero to stuff.
+        assert_eq!(encode(&hello, &mut buffer), Ok(&mut [1, 2, 2, 0][..]));
         assert_eq!(encode(&hello, &mut buffer[..2]), Err(FrameError::NoRoom));
     }
 

@@ -2,10 +2,12 @@
 
 use super::frame::{
     self, AnswerFrame, AskFrame, ClientFrame, ErrorFrame, FormatFrame, MessageFrame, Name,
-    PriorityFrame, ServerFrame,
+    PriorityFrame, ServerFrame, TokenLogprobFrame, TokenLogprobsFrame,
 };
 use super::json_out::{known_cause, known_finish, known_reason};
-use super::{Answer, Ask, Command, Malformed, Message, Reply, ResponseFormat};
+use super::{
+    Answer, Ask, Command, Malformed, Message, Reply, ResponseFormat, TokenLogprob, TokenLogprobs,
+};
 use crate::core::error::RejectReason;
 use crate::core::request::Priority;
 use serde_json::Value;
@@ -94,6 +96,7 @@ impl AskFrame<'_> {
             ttft_ms: self.ttft_ms,
             priority: self.priority.map(Priority::from),
             best_effort: self.best_effort,
+            logprobs: self.logprobs,
         })
     }
 }
@@ -171,6 +174,7 @@ impl<'a> From<&'a Ask> for AskFrame<'a> {
             ttft_ms: ask.ttft_ms,
             priority: ask.priority.map(PriorityFrame::from),
             best_effort: ask.best_effort,
+            logprobs: ask.logprobs,
         }
     }
 }
@@ -223,7 +227,24 @@ impl<'a> From<&'a Answer> for AnswerFrame<'a> {
             queue_ms: answer.queue_ms,
             ttft_ms: answer.ttft_ms,
             total_ms: answer.total_ms,
+            logprobs: (answer.logprobs.as_ref())
+                .map(|all| all.iter().map(TokenLogprobsFrame::from).collect()),
         }
+    }
+}
+
+impl<'a> From<&'a TokenLogprobs> for TokenLogprobsFrame<'a> {
+    fn from(all: &'a TokenLogprobs) -> Self {
+        let frame = |t: &'a TokenLogprob| TokenLogprobFrame { bytes: &t.bytes, logprob: t.logprob };
+        Self { token: frame(&all.token), top: all.top.iter().map(frame).collect() }
+    }
+}
+
+impl TokenLogprobsFrame<'_> {
+    fn into_logprobs(self) -> TokenLogprobs {
+        let token =
+            |t: TokenLogprobFrame<'_>| TokenLogprob { bytes: t.bytes.to_vec(), logprob: t.logprob };
+        TokenLogprobs { token: token(self.token), top: self.top.into_iter().map(token).collect() }
     }
 }
 
@@ -272,6 +293,8 @@ impl AnswerFrame<'_> {
             queue_ms: self.queue_ms,
             ttft_ms: self.ttft_ms,
             total_ms: self.total_ms,
+            logprobs: (self.logprobs)
+                .map(|all| all.into_iter().map(TokenLogprobsFrame::into_logprobs).collect()),
         }
     }
 }

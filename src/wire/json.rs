@@ -13,14 +13,13 @@ use serde_json::Value;
 pub use super::json_out::{parse_reply, write_command, write_reply};
 
 /// What OpenAI's interface knows and slmd does not, with what to do instead.
-const UNSUPPORTED: [(&str, &str); 24] = [
+const UNSUPPORTED: [(&str, &str); 22] = [
     ("audio", ""),
     ("best_of", ""),
     ("echo", ""),
     ("function_call", ""),
     ("functions", ""),
     ("logit_bias", ""),
-    ("logprobs", ""),
     ("max_completion_tokens", "use `max_tokens`"),
     ("metadata", ""),
     ("modalities", ""),
@@ -35,7 +34,6 @@ const UNSUPPORTED: [(&str, &str); 24] = [
     ("suffix", ""),
     ("tool_choice", ""),
     ("tools", ""),
-    ("top_logprobs", ""),
     ("user", ""),
     ("durable", ""),
 ];
@@ -153,6 +151,7 @@ fn read_ask(mut fields: Fields<'_>) -> Result<Ask, RejectReason> {
         ttft_ms: f.u32("ttft_ms")?,
         priority: read_priority(f)?,
         best_effort: f.boolean("best_effort")?.unwrap_or(false),
+        logprobs: read_logprobs(f)?,
     };
     refuse_unsupported(&fields)?;
     fields.finish()?;
@@ -204,6 +203,16 @@ fn read_stop(fields: &mut Fields<'_>) -> Result<Vec<String>, RejectReason> {
             })
             .collect(),
         Some(_) => Err(bad("`stop` must be a string or an array of strings")),
+    }
+}
+
+/// OpenAI's two fields.
+fn read_logprobs(fields: &mut Fields<'_>) -> Result<Option<u8>, RejectReason> {
+    let wanted = fields.boolean("logprobs")?.unwrap_or(false);
+    match (wanted, fields.u32("top_logprobs")?) {
+        (true, top) => Ok(Some(u8::try_from(top.unwrap_or(0)).unwrap_or(u8::MAX))),
+        (false, None | Some(0)) => Ok(None),
+        (false, Some(_)) => Err(bad("`top_logprobs` needs `logprobs` to be true")),
     }
 }
 

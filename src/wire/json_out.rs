@@ -1,7 +1,9 @@
 //! Writing JSON lines, and the clients' side of reading them.
 
 use super::fields::{bad, read_object};
-use super::{Answer, Ask, Command, Malformed, Message, Reply, ResponseFormat};
+use super::{
+    Answer, Ask, Command, Malformed, Message, Reply, ResponseFormat, TokenLogprob, TokenLogprobs,
+};
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::request::StopReason;
 use serde::{Deserialize, Serialize};
@@ -93,6 +95,29 @@ struct AnswerDto<'a> {
     truncated: bool,
     usage: UsageDto,
     timings: TimingsDto,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<LogprobsDto>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LogprobsDto {
+    content: Vec<TokenLogprobsDto>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TokenLogprobsDto {
+    token: String,
+    logprob: f32,
+    bytes: Vec<u8>,
+    top_logprobs: Vec<TokenLogprobDto>,
+}
+
+/// As OpenAI has it: the text with U+FFFD for what is not UTF-8, and the bytes as they are.
+#[derive(Serialize, Deserialize)]
+struct TokenLogprobDto {
+    token: String,
+    logprob: f32,
+    bytes: Vec<u8>,
 }
 
 #[derive(Serialize, Deserialize, Default)]
@@ -135,7 +160,37 @@ impl<'a> From<&'a Answer> for AnswerDto<'a> {
                 ttft_ms: answer.ttft_ms,
                 total_ms: answer.total_ms,
             },
+            logprobs: answer.logprobs.as_deref().map(LogprobsDto::from),
         }
+    }
+}
+
+impl From<&[TokenLogprobs]> for LogprobsDto {
+    fn from(all: &[TokenLogprobs]) -> Self {
+        let dto = |t: &TokenLogprobs| {
+            let TokenLogprobDto { token, logprob, bytes } = (&t.token).into();
+            let top_logprobs = t.top.iter().map(TokenLogprobDto::from).collect();
+            TokenLogprobsDto { token, logprob, bytes, top_logprobs }
+        };
+        Self { content: all.iter().map(dto).collect() }
+    }
+}
+
+impl From<&TokenLogprob> for TokenLogprobDto {
+    fn from(token: &TokenLogprob) -> Self {
+        let text = String::from_utf8_lossy(&token.bytes).into_owned();
+        Self { token: text, logprob: token.logprob, bytes: token.bytes.clone() }
+    }
+}
+
+impl LogprobsDto {
+    fn into_all(self) -> Vec<TokenLogprobs> {
+        let token = |t: TokenLogprobDto| TokenLogprob { bytes: t.bytes, logprob: t.logprob };
+        let all = |t: TokenLogprobsDto| TokenLogprobs {
+            token: TokenLogprob { bytes: t.bytes, logprob: t.logprob },
+            top: t.top_logprobs.into_iter().map(token).collect(),
+        };
+        self.content.into_iter().map(all).collect()
     }
 }
 
@@ -183,6 +238,10 @@ struct AskDto<'a> {
     priority: Option<&'static str>,
     #[serde(skip_serializing_if = "is_false")]
     best_effort: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    logprobs: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_logprobs: Option<u8>,
 }
 
 #[derive(Serialize)]
@@ -220,6 +279,8 @@ impl<'a> From<&'a Ask> for AskDto<'a> {
             ttft_ms: ask.ttft_ms,
             priority: ask.priority.map(crate::core::request::Priority::name),
             best_effort: ask.best_effort,
+            logprobs: ask.logprobs.is_some(),
+            top_logprobs: ask.logprobs.filter(|top| *top > 0),
         }
     }
 }
@@ -265,6 +326,7 @@ struct ReplyDto {
     usage: UsageDto,
     #[serde(default)]
     timings: TimingsDto,
+    logprobs: Option<LogprobsDto>,
 }
 
 #[derive(Deserialize)]
@@ -294,6 +356,7 @@ impl ReplyDto {
                 queue_ms: self.timings.queue_ms,
                 ttft_ms: self.timings.ttft_ms,
                 total_ms: self.timings.total_ms,
+                logprobs: self.logprobs.map(LogprobsDto::into_all),
             }))),
             _ => Err(bad("a reply has a `delta`, a `text`, a `report` or an `error`")),
         }

@@ -18,6 +18,10 @@ pub const STOP_BYTES: usize = 256;
 pub const CHOICES: usize = 256;
 /// Bytes of one label.
 pub const CHOICE_BYTES: usize = 1024;
+/// Tokens that are named at each place of an answer.
+pub const TOP_LOGPROBS: u8 = 5;
+/// Tokens that are named in one answer, those of the answer itself included.
+pub const LOGPROBS: u32 = 2048;
 /// Levels of JSON inside a message, the message itself included.
 pub const JSON_DEPTH: usize = 127;
 

@@ -151,6 +151,8 @@ pub struct Ask {
     pub priority: Option<Priority>,
     /// Serve it even if the deadline cannot be met.
     pub best_effort: bool,
+    /// Whether to say how likely each token was, and how many of the likeliest to name in its place.
+    pub logprobs: Option<u8>,
 }
 
 /// What the daemon says. Every request gets any number of deltas and exactly one other reply.
@@ -229,4 +231,25 @@ pub struct Answer {
     pub ttft_ms: f32,
     /// Milliseconds from arrival to the answer.
     pub total_ms: f32,
+    /// How likely each token was, where that was asked for.
+    pub logprobs: Option<Vec<TokenLogprobs>>,
+}
+
+/// A token of an answer, and how likely it was.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TokenLogprobs {
+    /// The token.
+    pub token: TokenLogprob,
+    /// The likeliest tokens in its place, the likeliest first.
+    pub top: Vec<TokenLogprob>,
+}
+
+/// A token, and how likely it was: the natural logarithm of the probability that the model gave it
+/// among those that the answer's shape allowed, before penalties, temperature and filters.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TokenLogprob {
+    /// Its text; may begin or end within a character.
+    pub bytes: Vec<u8>,
+    /// 0 for what the shape left no choice about.
+    pub logprob: f32,
 }

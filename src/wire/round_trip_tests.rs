@@ -84,11 +84,13 @@ prop_compose! {
         (ttft_ms, deadline_ms) in
             (prop::option::of(1u32..1000), prop::option::of(1000u32..)),
         priority in prop::option::of(prop::sample::select(&Priority::ALL[..])),
+        logprobs in prop::option::of(0..=crate::wire::limits::TOP_LOGPROBS),
     ) -> Ask {
         Ask {
             max_tokens: max_tokens.filter(|n| *n > 0),
             top_k, seed, temperature, top_p, min_p, repetition_penalty, frequency_penalty,
-            presence_penalty, stream, best_effort, ttft_ms, deadline_ms, priority, ..texts
+            presence_penalty, stream, best_effort, ttft_ms, deadline_ms, priority, logprobs,
+            ..texts
         }
     }
 }
@@ -104,6 +106,17 @@ fn command() -> impl Strategy<Value = Command> {
     ]
 }
 
+fn token() -> impl Strategy<Value = TokenLogprob> {
+    let bytes = prop::collection::vec(any::<u8>(), 0..4);
+    (bytes, -50f32..=0.0).prop_map(|(bytes, logprob)| TokenLogprob { bytes, logprob })
+}
+
+fn logprobs() -> impl Strategy<Value = Vec<TokenLogprobs>> {
+    let place = (token(), prop::collection::vec(token(), 0..3))
+        .prop_map(|(token, top)| TokenLogprobs { token, top });
+    prop::collection::vec(place, 0..3)
+}
+
 prop_compose! {
     fn answer()(
         (id, text) in (prop::option::of(word()), word()),
@@ -112,10 +125,11 @@ prop_compose! {
         (prompt_tokens, completion_tokens, cached_tokens) in any::<(u32, u32, u32)>(),
         (queue_ms, ttft_ms, total_ms) in (0f32..1e6, 0f32..1e6, 0f32..1e6),
         truncated in any::<bool>(),
+        logprobs in prop::option::of(logprobs()),
     ) -> Answer {
         Answer {
             id, text, finish_reason, cause, truncated, prompt_tokens, completion_tokens,
-            cached_tokens, queue_ms, ttft_ms, total_ms,
+            cached_tokens, queue_ms, ttft_ms, total_ms, logprobs,
         }
     }
 }

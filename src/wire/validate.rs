@@ -76,6 +76,9 @@ impl Ask {
     }
 
     fn validate_sampling(&self) -> Checked {
+        if self.logprobs.is_some_and(|top| top > limits::TOP_LOGPROBS) {
+            return Err(bad(format!("`top_logprobs` must be at most {}", limits::TOP_LOGPROBS)));
+        }
         within("temperature", self.temperature, limits::TEMPERATURE)?;
         within("min_p", self.min_p, limits::MIN_P)?;
         within("frequency_penalty", self.frequency_penalty, limits::PENALTY)?;
