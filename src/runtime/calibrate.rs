@@ -177,9 +177,12 @@ impl<'a> Bench<'a> {
             false => us(times.full) / full,
         };
         let positions = f64::from(times.far.saturating_sub(self.short)).max(1.0);
-        let attend_us = (us(times.distant) - us(times.near)).max(0.0) / positions;
+        // A step near the beginning hardly attends to anything: where that seems to be more than half of
+        // it, the far one was held up.
+        let attend_us = ((us(times.distant) - us(times.near)).max(0.0) / positions)
+            .min(us(times.near) / short / 2.0);
         Shape {
-            decode_us: (us(times.near) - short * attend_us).max(0.0),
+            decode_us: us(times.near) - short * attend_us,
             row_us: times.row_us,
             attend_us,
             chunk_us: (us(times.short) - short * token_us).max(0.0),

@@ -254,7 +254,7 @@ fn the_documented_bytes_are_these() {
     let mut bytes = Vec::new();
     frame::append(&ClientFrame::from(&Command::Ask(Box::new(ask))), &mut bytes);
     let head = [5, 1, 1, 1, b'7', 1, 5, 1, 2, b'h', b'i'];
-    assert_eq!(bytes, [&head[..], &[1; 17], &[0]].concat());
+    assert_eq!(bytes, [&head[..], &[1; 18], &[0]].concat());
     bytes.clear();
     let reply = Reply::Delta { id: Some("7".into()), text: "yes".into() };
     frame::append(&ServerFrame::from(&reply), &mut bytes);
