@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use slmd::client::{Client, ClientError};
 use slmd::transport::listen::{ListenError, Listener};
 use slmd::transport::unix::Limits;
+use slmd::wire::frame::VERSION;
 use slmd::wire::{Ask, Codec, Command, Reply};
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -131,7 +132,7 @@ fn garbage_gets_an_error_or_the_end_and_harms_nobody() {
         match round % 4 {
             0 => bytes.insert(0, b'{'),
             1 => bytes.insert(0, 0),
-            2 => bytes.splice(0..0, [0, 1, 2, 1, 0]).for_each(drop),
+            2 => bytes.splice(0..0, [0, 1, 2, VERSION as u8, 0]).for_each(drop),
             _ => {}
         }
         // The daemon may have closed already.
@@ -317,8 +318,8 @@ fn a_second_daemon_does_not_take_the_socket() {
 #[test]
 fn a_postcard_client_greets_first_and_in_the_right_version() {
     let daemon = Daemon::start();
-    // Version 2, then a status without a hello.
-    for bytes in [&[0, 1, 2, 2, 0][..], &[0, 2, 4, 1, 0]] {
+    // The next version, then a status without a hello.
+    for bytes in [&[0, 1, 2, VERSION as u8 + 1, 0][..], &[0, 2, 4, 1, 0]] {
         let mut stream = UnixStream::connect(&daemon.path).unwrap();
         stream.write_all(bytes).unwrap();
         let mut heard = Vec::new();
