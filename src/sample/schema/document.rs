@@ -164,25 +164,9 @@ impl<'a> Document<'a> {
         mut resource: usize,
         id: SchemaId,
     ) -> Outcome<usize> {
-        let text = |keyword: &str| map.get(keyword).map(|v| (v.as_str(), keyword.to_owned()));
-        let string = |found: Option<(Option<&'_ str>, String)>| match found {
-            None => Ok(None),
-            Some((Some(text), _)) => Ok(Some(text.to_owned())),
-            Some((None, keyword)) => Err(invalid(&below(pointer, &keyword), "not a string")),
-        };
-        if let Some(draft) = string(text("$schema"))? {
-            let draft = draft.trim_end_matches('#');
-            if !DRAFTS.contains(&draft) && !OLD_DRAFTS.contains(&draft) {
-                return Err(refused(
-                    pointer,
-                    "$schema",
-                    " but for draft 2020-12 and those from 6 on",
-                ));
-            }
-            self.is_old |= OLD_DRAFTS.contains(&draft);
-        }
-        if let Some(name) = string(text("$id"))? {
-            let (address, fragment) = uri::resolve(&self.resources[resource].address, &name);
+        self.check_draft(map, pointer)?;
+        if let Some(name) = string(map, pointer, "$id")? {
+            let (address, fragment) = uri::resolve(&self.resources[resource].address, name);
             if !fragment.is_empty() {
                 return Err(refused(pointer, "$id", " with a fragment; use `$anchor`"));
             }
@@ -198,11 +182,21 @@ impl<'a> Document<'a> {
             }
         }
         for keyword in ["$anchor", "$dynamicAnchor"] {
-            if let Some(anchor) = string(text(keyword))? {
-                self.anchors.insert((resource, anchor), id);
+            if let Some(anchor) = string(map, pointer, keyword)? {
+                self.anchors.insert((resource, anchor.to_owned()), id);
             }
         }
         Ok(resource)
+    }
+
+    fn check_draft(&mut self, map: &Map<String, Value>, pointer: &str) -> Outcome<()> {
+        let Some(draft) = string(map, pointer, "$schema")? else { return Ok(()) };
+        let draft = draft.trim_end_matches('#');
+        if !DRAFTS.contains(&draft) && !OLD_DRAFTS.contains(&draft) {
+            return Err(refused(pointer, "$schema", " but for draft 2020-12 and those from 6 on"));
+        }
+        self.is_old |= OLD_DRAFTS.contains(&draft);
+        Ok(())
     }
 
     pub(super) fn value(&self, id: SchemaId) -> &'a Value {
@@ -262,6 +256,18 @@ impl<'a> Document<'a> {
                 && kind(keyword, value) != Some(Kind::Annotation)
         };
         self.is_old && map.contains_key("$ref") && map.iter().any(ignored)
+    }
+}
+
+fn string<'m>(
+    map: &'m Map<String, Value>,
+    pointer: &str,
+    keyword: &str,
+) -> Outcome<Option<&'m str>> {
+    match map.get(keyword).map(Value::as_str) {
+        None => Ok(None),
+        Some(Some(text)) => Ok(Some(text)),
+        Some(None) => Err(invalid(&below(pointer, keyword), "not a string")),
     }
 }
 

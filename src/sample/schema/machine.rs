@@ -154,38 +154,13 @@ impl Space<'_> {
             return Err(too_large("3 kinds of names that must be there"));
         }
         let entries = self.other_entries(form, None)?;
-        let counts = form.least > 0 || form.most.is_some();
         let mut builder = Builder::from(ObjectState::Named { next: 0, count: 0, seen: 0 });
         while let Some((known, id)) = builder.next()? {
             self.pay(1)?;
             let state = match known {
-                ObjectState::Named { next, count, seen } => match form.named.get(next) {
-                    Some((name, member)) => {
-                        let mut after = seen;
-                        for (i, kind) in form.some.iter().enumerate() {
-                            after |= u8::from(self.patterns.matches(kind, name)?) << i;
-                        }
-                        let mut state = State { first: count == 0, ..State::default() };
-                        if member.value != NOTHING && form.most.is_none_or(|most| count < most) {
-                            let key = self.patterns.quoted(&Text::word(name), ":");
-                            let count = if counts { count + 1 } else { 1 };
-                            let to = builder.state(ObjectState::Named {
-                                next: next + 1,
-                                count,
-                                seen: after,
-                            });
-                            state.steps.push((Entry { key: Some(key), value: member.value }, to));
-                        }
-                        if !member.needed {
-                            state.skip = Some(builder.state(ObjectState::Named {
-                                next: next + 1,
-                                count,
-                                seen,
-                            }));
-                        }
-                        state
-                    }
-                    None => self.object_end(form, place, &entries, (count, seen), &mut builder)?,
+                ObjectState::Named { next, count, seen } => match form.named.len() > next {
+                    true => self.named_member(form, (next, count, seen), &mut builder)?,
+                    false => self.object_end(form, place, &entries, (count, seen), &mut builder)?,
                 },
                 ObjectState::Wanted(kind) => {
                     self.wanted(form, kind, &entries, &mut builder, false)?
@@ -197,6 +172,33 @@ impl Space<'_> {
             builder.states[id] = state;
         }
         Ok(Machine { brackets: ["{", "}"], states: builder.states })
+    }
+
+    /// Before the named member `next`: it follows, or it is left out.
+    fn named_member(
+        &mut self,
+        form: &ObjectForm,
+        (next, count, seen): (usize, usize, u8),
+        builder: &mut Builder<ObjectState>,
+    ) -> Outcome<State> {
+        let (name, member) = &form.named[next];
+        let next = next + 1;
+        let mut state = State { first: count == 0, ..State::default() };
+        if member.value != NOTHING && form.most.is_none_or(|most| count < most) {
+            let mut seen = seen;
+            for (i, kind) in form.some.iter().enumerate() {
+                seen |= u8::from(self.patterns.matches(kind, name)?) << i;
+            }
+            let counts = form.least > 0 || form.most.is_some();
+            let count = if counts { count + 1 } else { 1 };
+            let to = builder.state(ObjectState::Named { next, count, seen });
+            let key = self.patterns.quoted(&Text::word(name), ":");
+            state.steps.push((Entry { key: Some(key), value: member.value }, to));
+        }
+        if !member.needed {
+            state.skip = Some(builder.state(ObjectState::Named { next, count, seen }));
+        }
+        Ok(state)
     }
 
     /// Where only members without a name of their own can follow.
@@ -300,11 +302,9 @@ impl Space<'_> {
                 ..State::default()
             };
             if form.most.is_none_or(|most| known.place < most) {
-                let next = if form.most.is_some() {
-                    known.place + 1
-                } else {
-                    (known.place + 1).min(places.max(1))
-                };
+                // Beyond the places that are told apart it is all one.
+                let last = if form.most.is_some() { usize::MAX } else { places.max(1) };
+                let next = last.min(known.place + 1);
                 for (item, used) in self.candidates(form, &known, values.as_deref())? {
                     for (item, counts) in self.counted(form, &known, item)? {
                         if item != NOTHING && !self.is_void_node(item, DEPTH)? {

@@ -64,10 +64,10 @@ impl Span {
 
     /// Whether it surely holds no number.
     pub(super) fn is_void(&self) -> bool {
-        if let (Some(low), Some(high)) = (self.low, self.high) {
-            if low.at > high.at || (low.at == high.at && !self.holds(low.at)) {
-                return true;
-            }
+        if let (Some(low), Some(high)) = (self.low, self.high)
+            && (low.at > high.at || (low.at == high.at && !self.holds(low.at)))
+        {
+            return true;
         }
         self.steps.iter().any(|s| self.gaps.iter().any(|gap| s.is_multiple_of(*gap)))
             || self.values().is_some_and(|values| values.is_empty())

@@ -90,7 +90,7 @@ fn drawn(constraint: &mut dyn Constraint, rng: &mut Rng) -> Option<String> {
             .copied()
             .filter(|id| EOS.contains(id) || [34, 93, 125].contains(id))
             .collect();
-        let id = match ends.is_empty() || rng.next_u64() % 3 == 0 {
+        let id = match ends.is_empty() || rng.next_u64().is_multiple_of(3) {
             true => *pick(rng, &ids),
             false => *pick(rng, &ends),
         };
@@ -620,11 +620,12 @@ fn nonsense_is_an_error_or_a_constraint() {
     let mut compiled = 0;
     for _ in 0..20_000 {
         let schema = nonsense(&mut rng, 4);
-        if grammar(&schema).is_ok() && below(&mut rng, 4) == 0 {
-            if let Ok(mut c) = factory.compile(&ResponseShape::JsonSchema(schema.clone())) {
-                compiled += 1;
-                assert!(matches!(c.mask(), Ok(Masked::Tokens(_))), "{schema}");
-            }
+        if grammar(&schema).is_ok()
+            && below(&mut rng, 4) == 0
+            && let Ok(mut c) = factory.compile(&ResponseShape::JsonSchema(schema.clone()))
+        {
+            compiled += 1;
+            assert!(matches!(c.mask(), Ok(Masked::Tokens(_))), "{schema}");
         }
     }
     println!("{compiled} compiled");

@@ -143,15 +143,15 @@ impl Space<'_> {
     pub(super) fn bounded(&mut self, mut set: Values) -> Outcome<Values> {
         distinct(&mut set.arrays);
         distinct(&mut set.objects);
-        if let Some(all) = set.arrays.iter().position(|form| *form == ArrayForm::any()) {
-            if !self.document.has_unevaluated {
-                set.arrays = vec![set.arrays.swap_remove(all)];
-            }
+        if let Some(all) = set.arrays.iter().position(|form| *form == ArrayForm::any())
+            && !self.document.has_unevaluated
+        {
+            set.arrays = vec![set.arrays.swap_remove(all)];
         }
-        if let Some(all) = set.objects.iter().position(|form| *form == ObjectForm::any()) {
-            if !self.document.has_unevaluated {
-                set.objects = vec![set.objects.swap_remove(all)];
-            }
+        if let Some(all) = set.objects.iter().position(|form| *form == ObjectForm::any())
+            && !self.document.has_unevaluated
+        {
+            set.objects = vec![set.objects.swap_remove(all)];
         }
         self.pay(set.arrays.len() + set.objects.len())?;
         match set {
