@@ -137,6 +137,8 @@ struct Tally {
     /// Refused because no value is valid, and none of the suite's is.
     void: usize,
     valid: usize,
+    /// Valid only where `format` is an annotation; here it is enforced.
+    formats: usize,
     rejected: Vec<String>,
     invalid: usize,
     accepted: Vec<String>,
@@ -153,6 +155,8 @@ impl Tally {
             Err(problem) => return self.refuse(&problem, tests),
         }
         let names = names(schema);
+        // References to other documents are not there.
+        let validator = jsonschema::options().should_validate_formats(true).build(schema).ok();
         for test in tests {
             let as_it_is = canonical(&test["data"]);
             let ordered = canonical(&in_schema_order(&test["data"], &names));
@@ -160,12 +164,17 @@ impl Tally {
             let what = || format!("{schema}: {}", test["data"]);
             match (test["valid"].as_bool().unwrap(), accepted) {
                 (true, true) => self.valid += 1,
+                (true, false) if validator.as_ref().is_some_and(|v| !v.is_valid(&test["data"])) => {
+                    self.formats += 1;
+                }
                 (true, false) => self.rejected.push(what()),
                 (false, false) => self.invalid += 1,
                 (false, true) => self.accepted.push(what()),
             }
         }
-        self.draw(judge, schema, rng);
+        if let Some(validator) = validator {
+            self.draw(judge, schema, &validator, rng);
+        }
     }
 
     fn refuse(&mut self, problem: &ConstraintError, tests: &[Value]) {
@@ -182,10 +191,13 @@ impl Tally {
     }
 
     /// What a random model says under the schema is valid.
-    fn draw(&mut self, judge: &Judge, schema: &Value, rng: &mut Rng) {
-        // References to other documents are not there.
-        let options = jsonschema::options().should_validate_formats(true);
-        let Ok(validator) = options.build(schema) else { return };
+    fn draw(
+        &mut self,
+        judge: &Judge,
+        schema: &Value,
+        validator: &jsonschema::Validator,
+        rng: &mut Rng,
+    ) {
         for _ in 0..5 {
             if let Some(text) = judge.drawn(schema, rng) {
                 let value: Value = serde_json::from_str(&text).unwrap();
@@ -203,14 +215,15 @@ impl Tally {
 
     fn print(&self, name: &str) {
         println!(
-            "{name}: {} of {} schemas compiled, {} without a valid value, {} %; valid: {} accepted, {} \
-             not; invalid: {} rejected, {} accepted; {} answers drawn; refused: {:?}",
+            "{name}: {} of {} schemas compiled, {} without a valid value, {} %; valid: {} accepted, {} not, \
+             {} by `format`; invalid: {} rejected, {} accepted; {} answers drawn; refused: {:?}",
             self.compiled,
             self.schemas,
             self.void,
             self.share(),
             self.valid,
             self.rejected.len(),
+            self.formats,
             self.invalid,
             self.accepted.len(),
             self.drawn,
@@ -223,6 +236,7 @@ impl Tally {
         self.compiled += other.compiled;
         self.void += other.void;
         self.valid += other.valid;
+        self.formats += other.formats;
         self.rejected.extend(other.rejected);
         self.invalid += other.invalid;
         self.accepted.extend(other.accepted);
