@@ -2,7 +2,8 @@
 //!
 //! The tokenizer environment is made of our own token bytes: there is no second tokenizer, and no
 //! slices (19 MB against 4 MB). Limits keep a hostile schema or expression from taking more than
-//! some tens of milliseconds and a few megabytes.
+//! some hundred milliseconds and a few megabytes. A JSON schema comes as a Lark grammar of our own:
+//! llguidance's own reading of schemas refuses half of the standard and is not exact for the rest.
 
 use super::constraint::{Constraint, ConstraintError, Masked, ResponseShape};
 use super::mask::TokenMask;
@@ -23,9 +24,13 @@ const STALE_LEXER_STATES: usize = 12_000;
 /// Work on the regular expressions of one grammar; some 10 ms.
 const LEXER_FUEL: u64 = 500_000;
 const MAX_GRAMMAR_SYMBOLS: usize = 100_000;
+/// Ways in which an answer may go on; a thousand optional members are two thousand.
+const MAX_ROW_ITEMS: usize = 10_000;
 /// Bytes of a regular expression or a Lark grammar, and of all labels together.
 const MAX_SOURCE_BYTES: usize = 32 << 10;
 const MAX_CHOICES: usize = 1024;
+/// Of the thread that compiles: llguidance recurses from rule to rule.
+const COMPILER_STACK_BYTES: usize = 32 << 20;
 /// Grammars kept.
 const MAX_CACHED: usize = 32;
 /// Bytes of the sources of the grammars kept.
@@ -104,6 +109,7 @@ impl GrammarFactory {
         limits.max_lexer_states = MAX_LEXER_STATES;
         limits.initial_lexer_fuel = LEXER_FUEL;
         limits.max_grammar_size = MAX_GRAMMAR_SYMBOLS;
+        limits.max_items_in_row = MAX_ROW_ITEMS;
         // It runs large expressions over the whole vocabulary at compile time.
         limits.precompute_large_lexemes = false;
         Ok(Self { factory, eos: eos.into(), vocab_size, cache: Mutex::new(Cache::new()) })
@@ -114,11 +120,11 @@ impl GrammarFactory {
     /// # Errors
     /// [`ConstraintError`]: what is not supported by name, what is wrong, what is too large.
     pub fn compile(&self, shape: &ResponseShape) -> Result<Box<dyn Constraint>, ConstraintError> {
-        let (key, grammar) = source(shape)?;
+        let key = key(shape)?;
         let parser = match self.cached(&key) {
             Some(parser) => parser,
             None => {
-                let parser = self.compile_new(shape, grammar)?;
+                let parser = self.compile_deep(shape)?;
                 self.keep(key, &parser);
                 parser
             }
@@ -136,12 +142,20 @@ impl GrammarFactory {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner).grammars.len()
     }
 
-    fn compile_new(
-        &self,
-        shape: &ResponseShape,
-        grammar: TopLevelGrammar,
-    ) -> Result<TokenParser, ConstraintError> {
+    /// On a thread of its own, with a stack for long chains of rules.
+    fn compile_deep(&self, shape: &ResponseShape) -> Result<TokenParser, ConstraintError> {
+        let failed = |problem: &str| ConstraintError::Failed(problem.to_owned());
+        std::thread::scope(|scope| {
+            let builder = std::thread::Builder::new().stack_size(COMPILER_STACK_BYTES);
+            let thread = builder.spawn_scoped(scope, || self.compile_new(shape));
+            let thread = thread.map_err(|_| failed("no thread to compile it"))?;
+            thread.join().unwrap_or_else(|_| Err(failed("the compiler panicked")))
+        })
+    }
+
+    fn compile_new(&self, shape: &ResponseShape) -> Result<TokenParser, ConstraintError> {
         let failed = |problem: String| ConstraintError::Invalid { what: name(shape), problem };
+        let grammar = grammar(shape)?;
         let mut parser =
             self.factory.create_parser(grammar).map_err(|e| failed(first_line(&e.to_string())))?;
         if let Some(warning) = parser.grammar_warnings().first() {
@@ -246,31 +260,31 @@ const fn name(shape: &ResponseShape) -> &'static str {
     }
 }
 
-/// The grammar of a shape, and its key in the cache.
-fn source(shape: &ResponseShape) -> Result<(String, TopLevelGrammar), ConstraintError> {
-    let key = |text: &str| format!("{}:{text}", name(shape));
-    match shape {
+/// What stands for a shape in the cache.
+fn key(shape: &ResponseShape) -> Result<String, ConstraintError> {
+    let text = match shape {
+        ResponseShape::JsonObject => String::new(),
+        ResponseShape::JsonSchema(given) => schema::key(given)?,
+        ResponseShape::Choice(labels) => alternation(labels)?,
+        ResponseShape::Regex(text) | ResponseShape::Lark(text) => {
+            bounded(name(shape), text.len())?;
+            text.clone()
+        }
+    };
+    Ok(format!("{}:{text}", name(shape)))
+}
+
+fn grammar(shape: &ResponseShape) -> Result<TopLevelGrammar, ConstraintError> {
+    Ok(match shape {
         ResponseShape::JsonObject => {
-            let schema = schema::prepare(&serde_json::json!({"type": "object"}))?;
-            Ok((key(""), TopLevelGrammar::from_json_schema(schema)))
+            let any = serde_json::json!({"type": "object"});
+            TopLevelGrammar::from_lark(schema::grammar(&any)?)
         }
-        ResponseShape::JsonSchema(given) => {
-            let schema = schema::prepare(given)?;
-            Ok((key(&schema.to_string()), TopLevelGrammar::from_json_schema(schema)))
-        }
-        ResponseShape::Choice(labels) => {
-            let lark = alternation(labels)?;
-            Ok((key(&lark), TopLevelGrammar::from_lark(lark)))
-        }
-        ResponseShape::Regex(expression) => {
-            bounded("regex", expression.len())?;
-            Ok((key(expression), TopLevelGrammar::from_regex(expression)))
-        }
-        ResponseShape::Lark(grammar) => {
-            bounded("lark", grammar.len())?;
-            Ok((key(grammar), TopLevelGrammar::from_lark(grammar.clone())))
-        }
-    }
+        ResponseShape::JsonSchema(given) => TopLevelGrammar::from_lark(schema::grammar(given)?),
+        ResponseShape::Choice(labels) => TopLevelGrammar::from_lark(alternation(labels)?),
+        ResponseShape::Regex(expression) => TopLevelGrammar::from_regex(expression),
+        ResponseShape::Lark(grammar) => TopLevelGrammar::from_lark(grammar.clone()),
+    })
 }
 
 fn bounded(what: &'static str, bytes: usize) -> Result<(), ConstraintError> {
@@ -392,4 +406,4 @@ impl Constraint for Guided {
 
 #[cfg(test)]
 #[path = "grammar_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -41,7 +41,7 @@ pub(crate) fn tokenizer() -> Arc<Tokenizer> {
     Arc::new(Tokenizer::new(file.to_string().as_bytes(), None, None).unwrap())
 }
 
-const EOS: [u32; 2] = [262, 263];
+pub(crate) const EOS: [u32; 2] = [262, 263];
 
 fn factory() -> GrammarFactory {
     GrammarFactory::new(tokenizer(), &EOS).unwrap()
@@ -171,8 +171,8 @@ fn any_object_and_lark_work() {
 fn wrong_shapes_say_why() {
     let factory = factory();
     let error = |shape| factory.compile(&shape).err().unwrap().to_string();
-    let e = error(ResponseShape::JsonSchema(json!({"contains": {}})));
-    assert_eq!(e, "schema: `contains` is not supported");
+    let e = error(ResponseShape::JsonSchema(json!({"maxLenght": 3})));
+    assert_eq!(e, "schema: `maxLenght` is not supported");
     let e = error(ResponseShape::JsonSchema(json!({"type": "wrong"})));
     assert!(e.starts_with("json_schema: "), "{e}");
     let e = error(ResponseShape::JsonSchema(json!({"type": "string", "format": "nonsense"})));
@@ -180,7 +180,7 @@ fn wrong_shapes_say_why() {
     assert!(error(ResponseShape::Regex("(".into())).starts_with("regex: "));
     assert!(error(ResponseShape::Lark("nonsense".into())).starts_with("lark: "));
     assert!(error(ResponseShape::Choice(vec![])).starts_with("choices: "));
-    let one_of = json!({"oneOf": [{"type": "string"}, {"maxLength": 3, "type": "string"}]});
+    let one_of = json!({"oneOf": [{"type": "string"}, {"format": "date", "type": "string"}]});
     let e = error(ResponseShape::JsonSchema(one_of));
     assert!(e.contains("oneOf"), "{e}");
 }
