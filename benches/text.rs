@@ -59,7 +59,7 @@ fn sampler() {
             let t = time(300, || _ = s.sample(&mut row, Seen::default()));
             println!("{size} {name}: {t}");
         }
-        let mut s = Sampler::new(Sampling::default()).with_logprobs(true);
+        let mut s = Sampler::new(Sampling::default()).with_logprobs(Some(0));
         let mut row = logits.clone();
         println!(
             "{size} greedy with logprob: {}",
