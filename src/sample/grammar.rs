@@ -33,8 +33,9 @@ const MAX_CHOICES: usize = 1024;
 const COMPILER_STACK_BYTES: usize = 32 << 20;
 /// Grammars kept.
 const MAX_CACHED: usize = 32;
-/// Bytes of the sources of the grammars kept.
-const MAX_CACHED_BYTES: usize = 256 << 10;
+/// Bytes of the sources of the grammars kept. A grammar takes some 200 times as much, where a schema is
+/// little else than names.
+const MAX_CACHED_BYTES: usize = 32 << 10;
 /// Bytes of the lexers of the grammars kept, all together: they grow with use.
 pub const MAX_LEXER_BYTES: usize = 8 << 20;
 

@@ -30,7 +30,7 @@ use super::constraint::ConstraintError;
 use serde_json::Value;
 
 /// Bytes of a schema, written compactly.
-pub(crate) const MAX_SCHEMA_BYTES: usize = 64 << 10;
+pub(crate) const MAX_SCHEMA_BYTES: usize = 32 << 10;
 /// Values within values, in a schema.
 const MAX_DEPTH: usize = 96;
 
