@@ -45,7 +45,7 @@ unpack() {
   [ -e "$root.new/lib" ] || ln -s usr/lib "$root.new/lib"
   # Where x86-64 has its loader.
   [ "$arch" = arm64 ] || [ -e "$root.new/lib64" ] || ln -s usr/lib64 "$root.new/lib64"
-  mkdir -p "$root.new"/{proc,dev,tmp,root}
+  mkdir -p "$root.new"/{proc,sys,dev,tmp,root}
   rm -rf "$apt" "$root"
   mv "$root.new" "$root"
 }
@@ -54,7 +54,8 @@ inside() {
   # shellcheck disable=SC2016  # the inner shell's own
   QEMU_CPU=cortex-a76 unshare -m -- bash -c '
     root=$1; shift
-    mount -t proc proc "$root/proc"; mount --bind /dev "$root/dev"
+    # The library counts processors in /sys, and crashes on ARM where there is none.
+    mount -t proc proc "$root/proc"; mount -t sysfs -o ro sysfs "$root/sys"; mount --bind /dev "$root/dev"
     exec chroot "$root" "$@"' inside "$root" "$@"
 }
 
