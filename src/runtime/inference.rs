@@ -141,9 +141,6 @@ impl Inference {
                 self.finish(id, reason);
             }
         }
-        // Whoever was woken by it would wait for the end of this thread's time slice, which is as long
-        // as many a step.
-        std::thread::yield_now();
     }
 
     fn rest(&mut self, now: Time, until: Option<Time>) {
