@@ -6,6 +6,7 @@ mod common;
 use slmd::bundle::Bundle;
 use slmd::core::error::ErrorCode;
 use slmd::core::plan::KvType;
+use slmd::core::request::Score;
 use slmd::engine::scripted::ScriptedEngine;
 use slmd::engine::{Engine, EngineOptions, peak_rss_bytes_of, process_memory_of};
 use slmd::runtime::{Event, Limits, Model, Origin, Outbox, Runtime};
@@ -115,7 +116,7 @@ fn mixed(n: u64, rng: &mut Rng) -> (Ask, Kind) {
         0 => chat("hello"),
         1 => chat(&"warm ".repeat(1 + rng.next_u64() as usize % 150)),
         2 => Ask { stream: true, ..chat("tell me") },
-        3 => format(ResponseFormat::Choice(labels(n % 97))),
+        3 => format(ResponseFormat::Choice(labels(n % 97), Score::Sum)),
         4 => format(ResponseFormat::JsonSchema(schema(n % 89))),
         5 => format(ResponseFormat::Regex(format!("[a-z]{{1,{}}}", 1 + n % 83))),
         6 => return (Ask { max_tokens: Some(60), ..chat("go on") }, Kind::Cancelled),

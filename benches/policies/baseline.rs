@@ -140,6 +140,7 @@ impl Baseline {
         match outcome {
             RowOutcome::Again => return,
             RowOutcome::Fed => entry.fed += fed,
+            RowOutcome::Turned(_) => unreachable!("no load here has choices"),
             RowOutcome::Grew(tokens) | RowOutcome::Ended(_, tokens) => {
                 entry.fed += fed;
                 entry.known += tokens;

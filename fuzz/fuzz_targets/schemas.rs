@@ -19,10 +19,9 @@ fn model() -> &'static Model {
 fuzz_target!(|data: &[u8]| {
     let Some((kind, rest)) = data.split_first() else { return };
     let text = || String::from_utf8_lossy(rest).into_owned();
-    let shape = match kind % 4 {
+    let shape = match kind % 3 {
         0 => ResponseShape::Regex(text()),
         1 => ResponseShape::Lark(text()),
-        2 => ResponseShape::Choice(text().split(',').map(str::to_owned).collect()),
         _ => match serde_json::from_slice(rest) {
             Ok(schema) => ResponseShape::JsonSchema(schema),
             Err(_) => return,
@@ -30,6 +29,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let Ok(mut constraint) = model().grammars.compile(&shape) else { return };
     for _ in 0..8 {
+        let _ = constraint.closing();
         let Ok(Masked::Tokens(mask)) = constraint.mask() else { return };
         let token = mask.ids().next().expect("a mask has a token");
         if constraint.advance(token).is_err() || constraint.must_stop() {

@@ -3,7 +3,7 @@
 //! [`TaskSpec`] is what a file says (`slmd.toml`, or the daemon's configuration, which reuses it);
 //! [`Task`] is the checked form with the files it names read.
 
-use crate::core::request::Priority;
+use crate::core::request::{OnDeadline, Priority, Score};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -53,6 +53,37 @@ pub struct TaskSpec {
     /// Serve requests of this task even if their deadline cannot be met.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub best_effort: bool,
+    /// `error` or `complete`: what becomes of an answer that cannot be finished.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_deadline: Option<OnDeadlineName>,
+    /// Answers that are less sure abstain: 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_confidence: Option<f32>,
+    /// JSON pointers to the fields that matter for that; `*` stands for any name or index.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub confidence_fields: Vec<String>,
+    /// What `slmd calibrate` found: above 0, at most 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confidence_temperature: Option<f32>,
+}
+
+/// [`OnDeadline`] as written in files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnDeadlineName {
+    /// It is an error.
+    Error,
+    /// It is completed.
+    Complete,
+}
+
+impl From<OnDeadlineName> for OnDeadline {
+    fn from(name: OnDeadlineName) -> Self {
+        match name {
+            OnDeadlineName::Error => Self::Error,
+            OnDeadlineName::Complete => Self::Complete,
+        }
+    }
 }
 
 /// The shape of an answer as written in TOML: exactly one of these keys.
@@ -61,8 +92,10 @@ pub struct TaskSpec {
 pub enum OutputSpec {
     /// The path of a JSON schema, relative to the file that holds the task.
     JsonSchema(String),
-    /// One of these labels.
+    /// The likeliest of these labels.
     Choice(Vec<String>),
+    /// The same, by the mean of a label's tokens instead of their sum.
+    ChoiceByMean(Vec<String>),
     /// Text that matches a regular expression.
     Regex(String),
     /// The path of a Lark grammar, relative to the file that holds the task.
@@ -98,8 +131,8 @@ impl From<PriorityName> for Priority {
 pub enum Output {
     /// JSON valid under this schema.
     JsonSchema(Value),
-    /// One of these labels.
-    Choice(Vec<String>),
+    /// The likeliest of these labels.
+    Choice(Vec<String>, Score),
     /// Text that matches this regular expression.
     Regex(String),
     /// Text of this Lark grammar.
@@ -141,6 +174,14 @@ pub struct Task {
     pub stop: Vec<String>,
     /// Serve it even if its deadline cannot be met.
     pub best_effort: bool,
+    /// What becomes of an answer that cannot be finished.
+    pub on_deadline: Option<OnDeadline>,
+    /// Answers that are less sure abstain.
+    pub min_confidence: Option<f32>,
+    /// JSON pointers to the fields that matter for that.
+    pub confidence_fields: Vec<String>,
+    /// What calibration found.
+    pub confidence_temperature: Option<f32>,
 }
 
 /// A task that cannot be used: the key at fault, and why.
@@ -187,6 +228,10 @@ impl TaskSpec {
             repetition_penalty: self.repetition_penalty,
             stop: self.stop,
             best_effort: self.best_effort,
+            on_deadline: self.on_deadline.map(OnDeadline::from),
+            min_confidence: self.min_confidence,
+            confidence_fields: self.confidence_fields,
+            confidence_temperature: self.confidence_temperature,
         })
     }
 
@@ -209,6 +254,16 @@ impl TaskSpec {
         bound("min-p", self.min_p, |v| (0.0..=1.0).contains(&v), "0 to 1")?;
         let positive = |v| v > 0.0 && v <= 10.0;
         bound("repetition-penalty", self.repetition_penalty, positive, "above 0, at most 10")?;
+        bound("min-confidence", self.min_confidence, |v| (0.0..=1.0).contains(&v), "0 to 1")?;
+        let calibrated = |v| v > 0.0 && v <= 100.0;
+        let range = "above 0, at most 100";
+        bound("confidence-temperature", self.confidence_temperature, calibrated, range)?;
+        if let Some(field) = self.confidence_fields.iter().find(|f| !f.starts_with('/')) {
+            return Err((
+                "confidence-fields",
+                format!("{field:?} is no JSON pointer; as in \"/a/0\""),
+            ));
+        }
         match self.stop.iter().any(String::is_empty) {
             true => Err(("stop", "an empty text would end every answer at once".into())),
             false => Ok(()),
@@ -237,15 +292,20 @@ impl OutputSpec {
             Self::Lark(path) => String::from_utf8(read(&path)?)
                 .map(Output::Lark)
                 .map_err(|_| format!("{path}: not UTF-8")),
-            Self::Choice(labels) => match labels.len() {
-                0 => Err("choice: no labels".into()),
-                _ if labels.iter().any(String::is_empty) => Err("choice: an empty label".into()),
-                _ => Ok(Output::Choice(labels)),
-            },
+            Self::Choice(labels) => choice(labels, Score::Sum),
+            Self::ChoiceByMean(labels) => choice(labels, Score::Mean),
             Self::Regex(pattern) => Ok(Output::Regex(pattern)),
             Self::JsonObject(true) => Ok(Output::JsonObject),
             Self::JsonObject(false) => Err("json-object: only `true` says something".into()),
         }
+    }
+}
+
+fn choice(labels: Vec<String>, score: Score) -> Result<Output, String> {
+    match labels.len() {
+        0 => Err("choice: no labels".into()),
+        _ if labels.iter().any(String::is_empty) => Err("choice: an empty label".into()),
+        _ => Ok(Output::Choice(labels, score)),
     }
 }
 
@@ -281,7 +341,11 @@ mod tests {
         let output = |text: &str| resolve(text).map(|t| t.output);
         assert_eq!(
             output("output = { choice = ['a', 'b'] }"),
-            Ok(Some(Output::Choice(vec!["a".into(), "b".into()])))
+            Ok(Some(Output::Choice(vec!["a".into(), "b".into()], Score::Sum)))
+        );
+        assert_eq!(
+            output("output = { choice-by-mean = ['a'] }"),
+            Ok(Some(Output::Choice(vec!["a".into()], Score::Mean)))
         );
         assert_eq!(output("output = { regex = 'a+' }"), Ok(Some(Output::Regex("a+".into()))));
         assert_eq!(output("output = { json-object = true }"), Ok(Some(Output::JsonObject)));
@@ -308,6 +372,9 @@ mod tests {
             ("min-p = 1.5", "task.t.min-p"),
             ("repetition-penalty = 0.0", "task.t.repetition-penalty"),
             ("stop = ['']", "task.t.stop"),
+            ("min-confidence = 1.1", "task.t.min-confidence"),
+            ("confidence-temperature = 0.0", "task.t.confidence-temperature"),
+            ("confidence-fields = ['a']", "task.t.confidence-fields"),
         ] {
             assert!(resolve(text).expect_err(text).contains(key), "{text}");
         }

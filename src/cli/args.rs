@@ -1,5 +1,6 @@
 //! The arguments of every command, and the help that teaches them.
 
+use crate::core::request::OnDeadline;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -114,6 +115,7 @@ Examples:
   slmd ask --task vehicle \"warmer in the back\"
   slmd ask --deadline-ms 800 --max-tokens 40 \"Is 7.1 mm/s too much for a pump?\"
   journalctl -n 50 | slmd ask --schema alert.schema.json -
+  slmd ask --json --choice yes --choice no \"Is 7.1 mm/s too much for a pump?\"
   slmd ask --model ./models/smollm2 --json \"hello\"
 
 A running daemon answers; without one, and always with --engine or --model, this process does.
@@ -128,6 +130,15 @@ pub struct AskArgs {
     /// The answer is JSON valid under the schema in this file
     #[arg(long, value_name = "FILE")]
     pub schema: Option<PathBuf>,
+    /// The answer is the likeliest of these labels, with the probability of each in --json; repeat it
+    #[arg(long, value_name = "LABEL", conflicts_with = "schema")]
+    pub choice: Vec<String>,
+    /// An answer that is less sure than this says so: 0 to 1
+    #[arg(long, value_name = "P")]
+    pub min_confidence: Option<f32>,
+    /// `complete` an answer of a form when time or tokens run out, or `error`; a task's default is error
+    #[arg(long, value_name = "WHAT", value_parser = on_deadline)]
+    pub on_deadline: Option<OnDeadline>,
     /// Print the whole reply as one JSON object
     #[arg(long)]
     pub json: bool,
@@ -309,6 +320,11 @@ pub struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+fn on_deadline(name: &str) -> Result<OnDeadline, String> {
+    let found = OnDeadline::ALL.into_iter().find(|then| then.name() == name);
+    found.ok_or_else(|| "it is error or complete".to_owned())
 }
 
 #[cfg(test)]

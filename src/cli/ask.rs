@@ -5,6 +5,7 @@ use super::args::{AskArgs, SamplingArgs};
 use super::exit::{DATA, Failure, INTERRUPTED, NO_INPUT, TIMEOUT, USAGE};
 use super::interrupt::was_interrupted;
 use super::term::{Progress, note, printable};
+use crate::core::request::Score;
 use crate::wire::{Answer, Ask, Reply, ResponseFormat, json};
 use std::io::{IsTerminal, Read, Write};
 use std::path::Path;
@@ -33,7 +34,9 @@ fn request(args: &AskArgs) -> Result<Ask, Failure> {
         task: args.task.clone(),
         prompt: Some(prompt(args.prompt.as_deref())?),
         stream: !args.json && std::io::stdout().is_terminal(),
-        response_format: args.schema.as_deref().map(schema).transpose()?,
+        response_format: form(args)?,
+        min_confidence: args.min_confidence,
+        on_deadline: args.on_deadline,
         ..Ask::default()
     };
     Ok(with_sampling(ask, &args.sampling))
@@ -68,6 +71,15 @@ fn prompt(argument: Option<&str>) -> Result<String, Failure> {
         }
         // The line feed is `echo`'s.
         Ok(_) => Ok(text.strip_suffix('\n').map_or(text.clone(), str::to_owned)),
+    }
+}
+
+/// The form of the answer, if one is asked for.
+fn form(args: &AskArgs) -> Result<Option<ResponseFormat>, Failure> {
+    match (&args.schema, args.choice.as_slice()) {
+        (Some(path), _) => schema(path).map(Some),
+        (None, []) => Ok(None),
+        (None, labels) => Ok(Some(ResponseFormat::Choice(labels.to_vec(), Score::Sum))),
     }
 }
 
@@ -125,6 +137,17 @@ fn print_json(
 
 /// Says why an answer is not whole.
 pub fn explain_end(answer: &Answer) -> Result<(), Failure> {
+    if !answer.filled.is_empty() {
+        let values: Vec<&str> = answer.filled.iter().map(|p| name_of(p)).collect();
+        note(&format!(
+            "not the model's, but filled in to complete the answer: {}",
+            values.join(", ")
+        ));
+    }
+    if answer.abstained == Some(true) {
+        let sure = answer.confidence.as_ref().map_or(0.0, |c| c.overall);
+        note(&format!("less sure than was asked for: {sure:.2}"));
+    }
     match answer.cause {
         "deadline" => Err(Failure::new(TIMEOUT, "the deadline came before the end of the answer")),
         "length" => {
@@ -133,6 +156,10 @@ pub fn explain_end(answer: &Answer) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+fn name_of(pointer: &str) -> &str {
+    if pointer.is_empty() { "the whole" } else { pointer }
 }
 
 /// What has gone to standard output so far.

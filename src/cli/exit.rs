@@ -97,6 +97,7 @@ impl From<RejectReason> for Failure {
                 (DATA, Some("make the prompt shorter, or --max-tokens smaller"))
             }
             ErrorCode::UnknownTask => (DATA, None),
+            ErrorCode::Incomplete => (DATA, Some("give more --max-tokens")),
             ErrorCode::DeadlineInfeasible => {
                 (TEMPORARY, Some("give more time by --deadline-ms, or ask for fewer --max-tokens"))
             }

@@ -19,6 +19,8 @@ pub enum ErrorCode {
     DeadlineInfeasible,
     /// The deadline passed before the answer was complete.
     DeadlineExceeded,
+    /// The answer's tokens ran out before it had its shape.
+    Incomplete,
     /// The request needs more KV memory than the budget holds.
     MemoryInfeasible,
     /// The model is being exchanged, and the deadline falls into that time.
@@ -37,7 +39,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, in the order of the documentation.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::BadRequest,
         Self::TooLarge,
         Self::UnknownTask,
@@ -45,6 +47,7 @@ impl ErrorCode {
         Self::OverQuota,
         Self::DeadlineInfeasible,
         Self::DeadlineExceeded,
+        Self::Incomplete,
         Self::MemoryInfeasible,
         Self::Reloading,
         Self::Expired,
@@ -64,6 +67,7 @@ impl ErrorCode {
             Self::OverQuota => "over_quota",
             Self::DeadlineInfeasible => "deadline_infeasible",
             Self::DeadlineExceeded => "deadline_exceeded",
+            Self::Incomplete => "incomplete",
             Self::MemoryInfeasible => "memory_infeasible",
             Self::Reloading => "reloading",
             Self::Expired => "expired",
@@ -107,12 +111,20 @@ pub struct RejectReason {
     pub max_tokens_that_fit: Option<u32>,
     /// How many milliseconds the request would need, where that is the problem.
     pub needs_ms: Option<u32>,
+    /// The answer as far as it had come, where there is something of it.
+    pub draft: Option<Box<str>>,
 }
 
 impl RejectReason {
     /// A reason without figures.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), max_tokens_that_fit: None, needs_ms: None }
+        Self {
+            code,
+            message: message.into(),
+            max_tokens_that_fit: None,
+            needs_ms: None,
+            draft: None,
+        }
     }
 
     /// The stable name of the code.

@@ -107,6 +107,51 @@ impl Default for Sampling {
     }
 }
 
+/// How the tokens of a label become its score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Score {
+    /// Their log-probabilities are added up.
+    #[default]
+    Sum,
+    /// They are added up and divided by their number.
+    Mean,
+}
+
+impl Score {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Sum, Self::Mean];
+
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sum => "sum",
+            Self::Mean => "mean",
+        }
+    }
+}
+
+/// What becomes of an answer whose time or tokens run out before it has its shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OnDeadline {
+    /// It is an error, with the draft.
+    Error,
+    /// It is completed as shortly as can be, and says which values are not the model's.
+    Complete,
+}
+
+impl OnDeadline {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Error, Self::Complete];
+
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Complete => "complete",
+        }
+    }
+}
+
 /// Why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {

@@ -14,8 +14,12 @@ pub struct Ticket {
     pub prompt_tokens: u32,
     /// The most tokens of the answer, at least 1.
     pub max_new: u32,
-    /// Whether `max_new` is only our own limit, which may be lowered to meet the deadline.
-    pub flexible: bool,
+    /// The least that `max_new` may be lowered to, to meet the deadline; none: it is the client's own,
+    /// and stays.
+    pub least: Option<u32>,
+    /// The most tokens of the answer that are in the slot at once, where it goes back in between; none:
+    /// all of them.
+    pub depth: Option<u32>,
     /// Who goes first.
     pub priority: Priority,
     /// The bounds to meet.
@@ -48,6 +52,8 @@ pub struct Session {
     pub(super) prefill: u32,
     /// Tokens in the step that runs now.
     pub(super) running: u32,
+    /// Tokens of the answer that were taken back.
+    pub(super) undone: u32,
     /// The number of the last step that it was part of.
     pub(super) last_step: u64,
     /// Whether it must run alone, since a step that it shared went wrong.
@@ -66,6 +72,7 @@ impl Session {
             known,
             prefill: known,
             running: 0,
+            undone: 0,
             last_step: 0,
             alone: false,
             last: false,
@@ -93,9 +100,16 @@ impl Session {
         self.known - self.fed
     }
 
-    /// Tokens of the answer so far.
+    /// Tokens of the answer so far, those taken back included.
     pub const fn generated(&self) -> u32 {
-        self.known - self.ticket.prompt_tokens
+        self.known + self.undone - self.ticket.prompt_tokens
+    }
+
+    /// Takes back the last tokens of the answer.
+    pub(super) fn go_back(&mut self, tokens: u32) {
+        self.known -= tokens;
+        self.fed = self.fed.min(self.known);
+        self.undone += tokens;
     }
 
     /// Tokens of the answer still to come, at most.

@@ -3,20 +3,22 @@
 //! On a thread of its own (`reception`), since tokenizing a long prompt and compiling a grammar take
 //! longer than a step may wait.
 
-use super::job::{Errand, Job};
+use super::job::{Errand, Form, Job};
+use super::judge::Judge;
 use super::limits::Limits;
 use super::logprobs::Logprobs;
-use super::model::{Model, ModelError, ReadyTask};
+use super::model::{AskedForm, Model, ModelError, ReadyForm, ReadyTask};
 use super::outbox::Origin;
 use super::prompt::{self, bad};
 use super::reception::Bounds;
+use super::shaped::Shaped;
 use super::shared::{Shared, Work};
 use crate::bundle::Task;
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::plan::{Caps, ModelId};
-use crate::core::request::{Deadline, Sampling};
+use crate::core::request::{Deadline, OnDeadline, Sampling};
 use crate::core::session::Ticket;
-use crate::sample::{Constraint, ResponseShape, Sampler};
+use crate::sample::{ResponseShape, Sampler};
 use crate::text::{Detokenizer, StopStrings};
 use crate::wire::{Ask, ResponseFormat, limits};
 use std::fmt;
@@ -87,12 +89,14 @@ impl Admission {
         let prompt_tokens = prepared.tokens.len() as u32;
         let room = self.caps.context_tokens - prompt_tokens;
         let after = |ms: u32| work.arrived.after(Duration::from_millis(ms.into()));
+        let Room { max_new, least, depth } = prepared.room;
         let ticket = Ticket {
             id: work.id,
             model: self.id,
             prompt_tokens,
-            max_new: self.max_new(ask, spec, prompt_tokens),
-            flexible: ask.max_tokens.is_none() && prepared.constraint.is_none(),
+            max_new,
+            least: least.filter(|_| ask.max_tokens.is_none()),
+            depth,
             // The order of priorities is the order of service, so the greater is the lower one.
             priority: ask
                 .priority
@@ -118,17 +122,31 @@ impl Admission {
         let (stream, logprobs) = (ask.stream, ask.logprobs);
         let mut tokens = prepared.tokens;
         // What a client asks for may be any number; the scheduler refuses what does not fit.
-        let room_for_answer = ticket.max_new.min(room) as usize;
+        let room_for_answer = depth.unwrap_or(max_new).min(room) as usize;
         tokens.reserve_exact(room_for_answer);
+        let (form, is_shaped) = match prepared.form {
+            None => (Form::Free, false),
+            Some(ReadyForm::Choice(choices)) => (Form::Choice(Box::new(choices)), false),
+            Some(ReadyForm::Shape(constraint, is_json)) => {
+                let then = prepared.on_deadline;
+                let shaped = Shaped::new(constraint, is_json, then, stream, max_new);
+                (Form::Shaped(Box::new(shaped)), true)
+            }
+        };
+        let mut progress = super::job::Progress::default();
+        progress.logs.reserve_exact(if is_shaped { room_for_answer } else { 0 });
+        // How likely a token was is needed for the confidence too.
+        let look = logprobs.or(is_shaped.then_some(0));
         let job = Job {
             ticket,
             client_id: work.ask.id.take(),
             errand: Some(Box::new(Errand { ask: work.ask, origin: work.origin })),
             held: work.held,
             tokens,
-            sampler: Sampler::new(prepared.sampling).with_logprobs(logprobs),
+            sampler: Sampler::new(prepared.sampling).with_logprobs(look),
             logprobs: logprobs.map(|top| Logprobs::new(top, room_for_answer)),
-            constraint: prepared.constraint,
+            form,
+            judge: prepared.judge,
             detokenizer,
             stops: StopStrings::new(stops),
             eos: Arc::clone(&self.model.eos),
@@ -136,7 +154,7 @@ impl Admission {
             stream,
             outbox: work.outbox,
             seat: work.seat,
-            progress: super::job::Progress::default(),
+            progress,
         };
         match jobs.try_send(job) {
             Ok(()) => self.shared.wake(),
@@ -181,17 +199,25 @@ impl Admission {
         let ready = task.as_deref().map(|name| &self.model.tasks[name]);
         let tokens = prompt::tokens(&self.model, &self.caps, &self.limits, ask, ready)?;
         let spec = ready.map(|t| &t.task);
-        self.check_logprobs(ask, self.max_new(ask, spec, tokens.len() as u32))?;
+        let max_new = self.max_new(ask, spec, tokens.len() as u32);
+        self.check_logprobs(ask, max_new)?;
         let sampling = sampling(&self.model.sampling, ready, ask);
-        let shape = match &ask.response_format {
-            Some(format) => shape_of(format),
-            None => ready.and_then(|t| t.shape.clone()),
+        let form = match &ask.response_format {
+            Some(format) => form_of(format),
+            None => ready.and_then(|t| t.form.clone()),
         };
-        let constraint: Option<Box<dyn Constraint>> = shape
-            .map(|shape| self.model.grammars.compile(&shape))
-            .transpose()
-            .map_err(|e| bad(format!("response_format: {e}")))?;
-        Ok(Prepared { task, tokens, sampling, constraint })
+        let form = form.map(|form| self.model.compile(&form)).transpose();
+        let form = form.map_err(|e| bad(format!("response_format: {e}")))?;
+        // An invented value must not reach what a task drives unless somebody has asked for that.
+        let own = if task.is_some() { OnDeadline::Error } else { OnDeadline::Complete };
+        let on_deadline = ask.on_deadline.or(spec.and_then(|s| s.on_deadline)).unwrap_or(own);
+        let room = room(ask, form.as_ref(), max_new, on_deadline)?;
+        let judge = Judge {
+            fields: spec.map_or_else(|| Arc::from([]), |s| s.confidence_fields.as_slice().into()),
+            temperature: spec.and_then(|s| s.confidence_temperature).unwrap_or(1.0),
+            min_confidence: ask.min_confidence.or(spec.and_then(|s| s.min_confidence)),
+        };
+        Ok(Prepared { task, tokens, sampling, form, room, on_deadline, judge })
     }
 
     /// The task asked for, or the default one of a plain prompt.
@@ -218,7 +244,49 @@ struct Prepared {
     task: Option<String>,
     tokens: Vec<u32>,
     sampling: Sampling,
-    constraint: Option<Box<dyn Constraint>>,
+    form: Option<ReadyForm>,
+    room: Room,
+    on_deadline: OnDeadline,
+    judge: Judge,
+}
+
+/// How many tokens an answer may have.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    max_new: u32,
+    /// As few will do, if time is short.
+    least: Option<u32>,
+    /// As many are in the slot at once.
+    depth: Option<u32>,
+}
+
+/// # Errors
+/// If an answer of that form does not fit into `max_new` tokens.
+fn room(
+    ask: &Ask,
+    form: Option<&ReadyForm>,
+    max_new: u32,
+    on_deadline: OnDeadline,
+) -> Result<Room, RejectReason> {
+    match form {
+        None => Ok(Room { max_new, least: Some(1), depth: None }),
+        Some(ReadyForm::Shape(constraint, _)) => {
+            let least = (constraint.least() as u32).max(1);
+            if max_new < least {
+                return Err(bad(format!(
+                    "the shortest answer of that shape has {least} tokens, and it may have {max_new}"
+                )));
+            }
+            let least = (on_deadline == OnDeadline::Complete).then_some(least);
+            Ok(Room { max_new, least, depth: None })
+        }
+        Some(ReadyForm::Choice(_)) if ask.logprobs.is_some() => {
+            Err(bad("`logprobs` says nothing of a choice, which has `probabilities`"))
+        }
+        Some(ReadyForm::Choice(choices)) => {
+            Ok(Room { max_new: choices.steps(), least: None, depth: Some(choices.depth()) })
+        }
+    }
 }
 
 /// What the request asks, then the task, then the model.
@@ -241,15 +309,17 @@ fn sampling(model: &Sampling, task: Option<&ReadyTask>, ask: &Ask) -> Sampling {
     }
 }
 
-fn shape_of(format: &ResponseFormat) -> Option<ResponseShape> {
-    Some(match format {
+fn form_of(format: &ResponseFormat) -> Option<AskedForm> {
+    Some(AskedForm::Shape(match format {
         ResponseFormat::Text => return None,
+        ResponseFormat::Choice(labels, score) => {
+            return Some(AskedForm::Choice(labels.clone(), *score));
+        }
         ResponseFormat::JsonObject => ResponseShape::JsonObject,
         ResponseFormat::JsonSchema(schema) => ResponseShape::JsonSchema(schema.clone()),
-        ResponseFormat::Choice(choices) => ResponseShape::Choice(choices.clone()),
         ResponseFormat::Regex(regex) => ResponseShape::Regex(regex.clone()),
         ResponseFormat::Lark(grammar) => ResponseShape::Lark(grammar.clone()),
-    })
+    }))
 }
 
 fn list(names: &[&str]) -> String {

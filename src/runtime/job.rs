@@ -1,16 +1,19 @@
 //! One admitted request on the inference thread: its tokens, and what becomes of logits.
 
+use super::judge::Judge;
 use super::logprobs::Logprobs;
 use super::outbox::{Event, Origin, Outbox};
-use super::shared::{Seat, Work};
+use super::shaped::{Closing, Shaped};
+use super::shared::Seat;
 use crate::core::cost::Costs;
-use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::request::{RequestId, StopReason, Time};
 use crate::core::scheduler::{RowOutcome, Step, price};
 use crate::core::session::Ticket;
-use crate::sample::{Constraint, Masked, Sampled, Sampler, Seen, TokenMask};
+use crate::sample::{
+    Choices, Chosen, Masked, SampleError, Sampled, Sampler, Seen, TokenMask, Turn,
+};
 use crate::text::{Detokenizer, StopStrings, Stopped};
-use crate::wire::{Answer, Ask, Reply};
+use crate::wire::{Ask, Reply};
 use std::time::Duration;
 
 /// A request with everything that the inference thread needs.
@@ -27,8 +30,10 @@ pub struct Job {
     pub tokens: Vec<u32>,
     /// Draws tokens.
     pub sampler: Sampler,
-    /// The shape of the answer, if one was asked for.
-    pub constraint: Option<Box<dyn Constraint>>,
+    /// The form of the answer.
+    pub form: Form,
+    /// How sure its answer is thought to be.
+    pub judge: Judge,
     /// Turns tokens into text.
     pub detokenizer: Detokenizer,
     /// Texts that end the answer.
@@ -49,6 +54,16 @@ pub struct Job {
     pub progress: Progress,
 }
 
+/// The form of an answer.
+pub enum Form {
+    /// Any text.
+    Free,
+    /// A grammar's.
+    Shaped(Box<Shaped>),
+    /// One of some labels.
+    Choice(Box<Choices>),
+}
+
 /// What was asked, and by whom.
 #[derive(Debug)]
 pub struct Errand {
@@ -61,13 +76,20 @@ pub struct Errand {
 /// What happened to a job so far.
 #[derive(Debug, Default)]
 pub struct Progress {
-    text: String,
+    pub(super) text: String,
     /// The text of one token, before stop strings are looked for.
     piece: String,
-    stopped: bool,
-    started: Option<Time>,
-    first_token: Option<Time>,
-    failure: Option<String>,
+    pub(super) stopped: bool,
+    pub(super) started: Option<Time>,
+    pub(super) first_token: Option<Time>,
+    pub(super) failure: Option<String>,
+    /// Of a shape: the logarithm of the probability of each token.
+    pub(super) logs: Vec<f32>,
+    /// From which token on an answer that was closed is not the model's.
+    pub(super) closed_at: Option<usize>,
+    /// Of a choice: logits that it has taken, and what came out.
+    pub(super) turns: u32,
+    pub(super) chosen: Option<Chosen>,
     /// What steps cost when the first of its own began.
     costs: Option<Costs>,
     /// What its steps would have taken by that, and what they took.
@@ -112,26 +134,75 @@ impl Job {
     /// Draws the next token from `logits` (`[vocab_size]`, overwritten) and appends what the
     /// grammar then determines.
     pub fn advance(&mut self, logits: &mut [f32], now: Time) -> RowOutcome {
+        let outcome = match &mut self.form {
+            Form::Choice(_) => self.choose(logits),
+            Form::Free | Form::Shaped(_) => self.write(logits),
+        };
+        if !matches!(outcome, RowOutcome::Turned(_)) {
+            self.progress.first_token.get_or_insert(now);
+        }
+        outcome
+    }
+
+    fn fail(&mut self, why: String) -> RowOutcome {
+        self.failed(why);
+        RowOutcome::Ended(StopReason::Failed, 0)
+    }
+
+    /// Takes note of how likely labels are to go on, and turns to the next place where they do.
+    fn choose(&mut self, logits: &mut [f32]) -> RowOutcome {
+        let Form::Choice(choices) = &mut self.form else { return RowOutcome::Fed };
+        self.progress.turns += 1;
+        self.vocabulary.apply(logits);
+        let turn = choices.take(logits, &self.eos);
+        let chosen = match turn {
+            Ok(Turn::Feed { back, token }) => {
+                self.tokens.truncate(self.tokens.len() - back as usize);
+                self.tokens.push(token);
+                return RowOutcome::Turned(back);
+            }
+            Ok(Turn::Done) => choices.chosen(self.judge.temperature),
+            Err(error) => Err(error),
+        };
+        match chosen {
+            Ok(chosen) => {
+                self.progress.text.push_str(&chosen.probabilities[chosen.best].0);
+                self.progress.chosen = Some(chosen);
+                self.show(0);
+                RowOutcome::Ended(StopReason::Stop, 0)
+            }
+            Err(SampleError::NoToken) => self.fail("every label is impossible".to_owned()),
+        }
+    }
+
+    fn write(&mut self, logits: &mut [f32]) -> RowOutcome {
         let outcome = match self.next_token(logits) {
             Ok(Some(drawn)) => self.append(drawn),
-            Ok(None) => RowOutcome::Ended(StopReason::Stop, 0),
-            Err(why) => {
-                self.failed(why);
-                RowOutcome::Ended(StopReason::Failed, 0)
-            }
+            Ok(None) => return RowOutcome::Ended(StopReason::Stop, 0),
+            Err(why) => return self.fail(why),
         };
-        self.progress.first_token.get_or_insert(now);
-        outcome
+        let (has, left) = (self.generated() as usize, self.left());
+        match (&mut self.form, outcome) {
+            (Form::Shaped(shaped), RowOutcome::Grew(_)) => match shaped.look(has, left) {
+                Some(closing) => {
+                    let grown = closing.tokens.len() as u32;
+                    self.close(closing);
+                    RowOutcome::Ended(StopReason::Length, grown)
+                }
+                None => outcome,
+            },
+            _ => outcome,
+        }
     }
 
     /// The next token; none if the grammar says that the answer is complete.
     fn next_token(&mut self, logits: &mut [f32]) -> Result<Option<Sampled>, String> {
-        match &mut self.constraint {
-            None => self.vocabulary.apply(logits),
-            Some(constraint) => match constraint.mask().map_err(|e| e.to_string())? {
+        match &mut self.form {
+            Form::Shaped(shaped) => match shaped.constraint.mask().map_err(|e| e.to_string())? {
                 Masked::Tokens(mask) => mask.apply(logits),
                 Masked::Stop => return Ok(None),
             },
+            Form::Free | Form::Choice(_) => self.vocabulary.apply(logits),
         }
         let (prompt, answer) = self.tokens.split_at(self.ticket.prompt_tokens as usize);
         let drawn = self.sampler.sample(logits, Seen { prompt, answer });
@@ -146,10 +217,10 @@ impl Job {
             logprobs.drawn(token, logprob, self.sampler.top());
         }
         let mut grown = 0;
-        let mut next = Some(token);
+        let mut next = Some((token, logprob.unwrap_or(0.0)));
         let mut forced = heapless::Deque::<u32, FORCED_AT_ONCE>::new();
-        while let Some(token) = next {
-            self.tokens.push(token);
+        while let Some((token, log)) = next {
+            self.take(token, log);
             if let Some(logprobs) = self.logprobs.as_mut().filter(|_| grown > 0) {
                 logprobs.forced(token);
             }
@@ -157,7 +228,8 @@ impl Job {
             if self.emit(token) {
                 return RowOutcome::Ended(StopReason::Stop, grown);
             }
-            if let Some(constraint) = &mut self.constraint {
+            if let Form::Shaped(shaped) = &mut self.form {
+                let constraint = &mut shaped.constraint;
                 if let Err(error) = constraint.advance(token) {
                     self.failed(error.to_string());
                     return RowOutcome::Ended(StopReason::Failed, grown);
@@ -170,12 +242,58 @@ impl Job {
                     forced.extend(tokens.iter().copied().take(FORCED_AT_ONCE));
                 }
             }
-            if self.generated() >= self.ticket.max_new {
+            if self.left() == 0 {
                 break;
             }
-            next = forced.pop_front().filter(|t| !self.eos.contains(t));
+            next = forced.pop_front().filter(|t| !self.eos.contains(t)).map(|t| (t, 0.0));
         }
         RowOutcome::Grew(grown)
+    }
+
+    fn take(&mut self, token: u32, log: f32) {
+        self.tokens.push(token);
+        if matches!(self.form, Form::Shaped(_)) {
+            self.progress.logs.push(log);
+        }
+    }
+
+    /// Ends an answer as its shape demands, with values that are not the model's.
+    pub(super) fn close(&mut self, closing: Closing) {
+        let keeps = closing.keeps;
+        if keeps < self.generated() as usize {
+            self.take_back(keeps);
+        }
+        for token in closing.tokens {
+            self.take(token, f32::NEG_INFINITY);
+            if let Some(logprobs) = &mut self.logprobs {
+                logprobs.drawn(token, f32::NEG_INFINITY, &[]);
+            }
+            self.emit(token);
+        }
+        self.progress.closed_at = Some(keeps);
+    }
+
+    /// Writes the answer's first tokens anew: what came after them was never said.
+    fn take_back(&mut self, keeps: usize) {
+        let prompt = self.ticket.prompt_tokens as usize;
+        let kept: Vec<u32> = self.tokens[prompt..prompt + keeps].to_vec();
+        self.tokens.truncate(prompt + keeps);
+        self.progress.logs.truncate(keeps);
+        if let Some(logprobs) = &mut self.logprobs {
+            logprobs.truncate(keeps);
+        }
+        self.progress.text.clear();
+        self.detokenizer.restart(&self.tokens[..prompt]);
+        for token in kept {
+            self.progress.piece.clear();
+            self.detokenizer.push(token, &mut self.progress.piece);
+            self.progress.text.push_str(&self.progress.piece);
+        }
+    }
+
+    /// Tokens that the answer may still get.
+    pub(super) fn left(&self) -> u32 {
+        self.ticket.max_new.saturating_sub(self.generated())
     }
 
     /// Appends the token's text; says whether a stop string is complete.
@@ -191,7 +309,7 @@ impl Job {
     }
 
     /// What the detokenizer and the stop strings still hold back.
-    fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         let Progress { piece, text, .. } = &mut self.progress;
         let shown = text.len();
         piece.clear();
@@ -211,99 +329,11 @@ impl Job {
         }
     }
 
-    /// Tokens of the answer.
+    /// Tokens of the answer; of a choice, logits that it took.
     pub fn generated(&self) -> u32 {
-        (self.tokens.len() - self.ticket.prompt_tokens as usize) as u32
-    }
-
-    /// Tokens of prompt and answer that were computed; a prompt counts whole once it has begun.
-    fn computed(&self) -> u32 {
-        self.progress.started.map_or(0, |_| self.ticket.prompt_tokens + self.generated())
-    }
-
-    /// Sends the terminal reply; gives the code of an error.
-    pub fn finish(mut self, reason: StopReason, now: Time) -> Option<ErrorCode> {
-        if !self.progress.stopped {
-            self.flush();
-        }
-        let id = self.client_id.take();
-        let (request, error, tokens) = (self.id(), self.error(reason), self.computed());
-        let code = error.as_ref().map(|e| e.code);
-        let reply = match error {
-            Some(reason) => Reply::Error { id, reason },
-            None => Reply::Answer(Box::new(self.answer(id, reason, now))),
-        };
-        let Self { outbox, seat, .. } = self;
-        // Who has heard the answer finds the seat free.
-        drop(seat);
-        outbox.finish(Event { request, reply, tokens });
-        code
-    }
-
-    /// As it was before it was admitted; none if it has begun.
-    pub fn into_work(self) -> Option<Work> {
-        let Errand { ask, origin } = *self.errand?;
-        Some(Work {
-            id: self.ticket.id,
-            ask: Ask { id: self.client_id, ..ask },
-            origin,
-            outbox: self.outbox,
-            arrived: self.ticket.arrived,
-            seat: self.seat,
-            held: true,
-        })
-    }
-
-    /// Refuses it before it ran.
-    pub fn refuse(self, mut reason: RejectReason) {
-        if self.held && matches!(reason.code, ErrorCode::DeadlineInfeasible | ErrorCode::Expired) {
-            // It could have been met, had the model not been exchanged.
-            reason.code = ErrorCode::Reloading;
-            reason.message = format!("the model was exchanged: {}", reason.message);
-        }
-        let (request, id) = (self.id(), self.client_id);
-        drop(self.seat);
-        let reply = Reply::Error { id, reason };
-        self.outbox.finish(Event { request, reply, tokens: 0 });
-    }
-
-    fn error(&self, reason: StopReason) -> Option<RejectReason> {
-        let unfinished = self.constraint.is_some() || self.generated() == 0;
-        let (code, message) = match reason {
-            StopReason::Stop | StopReason::Length => return None,
-            StopReason::Deadline if !unfinished => return None,
-            StopReason::Deadline => (
-                ErrorCode::DeadlineExceeded,
-                match self.progress.text.as_str() {
-                    "" => "the deadline passed before the answer began".to_owned(),
-                    draft => format!("the deadline passed before the answer was complete: {draft}"),
-                },
-            ),
-            StopReason::Cancelled => (ErrorCode::Cancelled, "cancelled".to_owned()),
-            StopReason::ShuttingDown => (ErrorCode::ShuttingDown, "slmd is going down".to_owned()),
-            StopReason::Failed => {
-                (ErrorCode::Internal, self.progress.failure.clone().unwrap_or_default())
-            }
-        };
-        Some(RejectReason::new(code, message))
-    }
-
-    fn answer(&mut self, id: Option<String>, reason: StopReason, now: Time) -> Answer {
-        let arrived = self.ticket.arrived;
-        let ms = |t: Time| t.since(arrived).as_micros() as f32 / 1e3;
-        Answer {
-            id,
-            finish_reason: reason.finish_reason(),
-            cause: reason.cause(),
-            truncated: reason != StopReason::Stop,
-            prompt_tokens: self.ticket.prompt_tokens,
-            completion_tokens: self.generated(),
-            cached_tokens: 0,
-            queue_ms: self.progress.started.map_or(0.0, ms),
-            ttft_ms: self.progress.first_token.map_or(0.0, ms),
-            total_ms: ms(now),
-            logprobs: self.logprobs.take().map(|kept| kept.told(self.detokenizer.table())),
-            text: std::mem::take(&mut self.progress.text),
+        match self.form {
+            Form::Choice(_) => self.progress.turns,
+            _ => (self.tokens.len() - self.ticket.prompt_tokens as usize) as u32,
         }
     }
 }

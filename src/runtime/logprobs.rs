@@ -34,6 +34,11 @@ impl Logprobs {
         self.drawn(token, 0.0, &[]);
     }
 
+    /// Forgets what came after the first `tokens`.
+    pub fn truncate(&mut self, tokens: usize) {
+        self.kept.truncate(tokens * (1 + self.top));
+    }
+
     /// As the client hears it.
     pub fn told(&self, table: &TokenTable) -> Vec<TokenLogprobs> {
         let tell = |&(logprob, id): &(f32, u32)| TokenLogprob {

@@ -5,10 +5,12 @@
 
 mod admission;
 mod calibrate;
+mod ending;
 mod exchange;
 mod handle;
 mod inference;
 mod job;
+mod judge;
 mod limits;
 mod logprobs;
 mod model;
@@ -18,6 +20,7 @@ mod predictions;
 mod prompt;
 mod reception;
 mod service;
+mod shaped;
 mod shared;
 mod start;
 
@@ -25,7 +28,7 @@ pub use calibrate::costs;
 pub use exchange::{Candidate, Exchange, ExchangeError};
 pub use handle::Handle;
 pub use limits::Limits;
-pub use model::{Model, ModelError, ReadyTask};
+pub use model::{AskedForm, Model, ModelError, ReadyForm, ReadyTask};
 pub use outbox::{Event, Origin, Outbox};
 pub use service::Service;
 pub use shared::Figures;

@@ -1,8 +1,10 @@
 //! Everything of a model but its engine: text, tasks and defaults.
 
 use crate::bundle::{Bundle, Output, SamplingDefaults, Task};
-use crate::core::request::Sampling;
-use crate::sample::{GrammarFactory, ResponseShape, TokenMask};
+use crate::core::request::{Sampling, Score};
+use crate::sample::{
+    Choices, Constraint, ConstraintError, GrammarFactory, ResponseShape, TokenMask,
+};
 use crate::text::{ChatTemplate, Clock, TaskTemplate, TextError, Tokenizer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,8 +15,25 @@ pub struct ReadyTask {
     pub task: Task,
     /// What makes the user's message of `vars` and `prompt`.
     pub template: Option<TaskTemplate>,
-    /// The shape of its answers.
-    pub shape: Option<ResponseShape>,
+    /// The form of its answers.
+    pub form: Option<AskedForm>,
+}
+
+/// The form that an answer is to have.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AskedForm {
+    /// That of a grammar.
+    Shape(ResponseShape),
+    /// The likeliest of these labels.
+    Choice(Vec<String>, Score),
+}
+
+/// The form of one answer, compiled.
+pub enum ReadyForm {
+    /// A grammar's, and whether it is JSON.
+    Shape(Box<dyn Constraint>, bool),
+    /// One of some labels.
+    Choice(Choices),
 }
 
 /// The model's side of a request.
@@ -122,23 +141,46 @@ impl Model {
             .map(|source| TaskTemplate::new(&format!("task.{}.template", task.name), source))
             .transpose()
             .map_err(|e: TextError| e.to_string())?;
-        let shape = task.output.as_ref().map(shape_of);
-        if let Some(shape) = &shape {
-            self.grammars.compile(shape).map_err(|e| e.to_string())?;
+        let form = task.output.as_ref().map(form_of);
+        if let Some(form) = &form {
+            self.compile(form).map_err(|e| e.to_string())?;
         }
-        Ok(ReadyTask { task: task.clone(), template, shape })
+        Ok(ReadyTask { task: task.clone(), template, form })
+    }
+
+    /// Makes a form ready for one answer.
+    ///
+    /// # Errors
+    /// [`ConstraintError`]: what is not supported, wrong or too large.
+    pub fn compile(&self, form: &AskedForm) -> Result<ReadyForm, ConstraintError> {
+        Ok(match form {
+            AskedForm::Shape(shape) => {
+                ReadyForm::Shape(self.grammars.compile(shape)?, shape.is_json())
+            }
+            AskedForm::Choice(labels, score) => {
+                let spelt = labels.iter().map(|label| (label.clone(), self.spell(label))).collect();
+                ReadyForm::Choice(Choices::new(Vec::as_slice(&spelt), *score)?)
+            }
+        })
+    }
+
+    /// The tokens of a label, as the tokenizer has them where an answer begins; none if it cannot be
+    /// spelt.
+    fn spell(&self, label: &str) -> Vec<u32> {
+        let within = self.tokenizer.encode_within(label);
+        within.or_else(|| self.tokenizer.encode(label, false).ok()).unwrap_or_default()
     }
 }
 
-/// The shape that a task's output asks for.
-fn shape_of(output: &Output) -> ResponseShape {
-    match output {
+/// The form that a task's output asks for.
+fn form_of(output: &Output) -> AskedForm {
+    AskedForm::Shape(match output {
+        Output::Choice(labels, score) => return AskedForm::Choice(labels.clone(), *score),
         Output::JsonObject => ResponseShape::JsonObject,
         Output::JsonSchema(schema) => ResponseShape::JsonSchema(schema.clone()),
-        Output::Choice(choices) => ResponseShape::Choice(choices.clone()),
         Output::Regex(regex) => ResponseShape::Regex(regex.clone()),
         Output::Lark(grammar) => ResponseShape::Lark(grammar.clone()),
-    }
+    })
 }
 
 /// What the bundle names as ends of an answer, else what the tokenizer suggests.

@@ -10,12 +10,17 @@ pub enum ResponseShape {
     JsonObject,
     /// JSON valid under this schema.
     JsonSchema(Value),
-    /// One of these labels.
-    Choice(Vec<String>),
     /// Text that matches this regular expression from beginning to end.
     Regex(String),
     /// Text of this Lark grammar.
     Lark(String),
+}
+
+impl ResponseShape {
+    /// Whether such an answer is JSON.
+    pub const fn is_json(&self) -> bool {
+        matches!(self, Self::JsonObject | Self::JsonSchema(_))
+    }
 }
 
 /// A shape that cannot be enforced, or a constraint that failed while it ran.
@@ -106,4 +111,11 @@ pub trait Constraint: Send {
 
     /// Whether the answer must end here.
     fn must_stop(&mut self) -> bool;
+
+    /// Tokens of the shortest answer that is known, from its beginning.
+    fn least(&self) -> usize;
+
+    /// Tokens that complete the answer from here, as few as could be found; none if no way was found.
+    /// They are not consumed.
+    fn closing(&mut self) -> Option<Vec<u32>>;
 }

@@ -5,12 +5,13 @@
 //! some hundred milliseconds and a few megabytes. A JSON schema comes as a Lark grammar of our own:
 //! llguidance's own reading of schemas refuses half of the standard and is not exact for the rest.
 
+use super::closing::{Endings, closing};
 use super::constraint::{Constraint, ConstraintError, Masked, ResponseShape};
 use super::mask::TokenMask;
 use super::schema;
 use crate::text::Tokenizer;
 use llguidance::api::TopLevelGrammar;
-use llguidance::{Matcher, ParserFactory, TokenParser};
+use llguidance::{ParserFactory, TokenParser};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use toktrie::{
@@ -26,9 +27,8 @@ const LEXER_FUEL: u64 = 500_000;
 const MAX_GRAMMAR_SYMBOLS: usize = 100_000;
 /// Ways in which an answer may go on; a thousand optional members are two thousand.
 const MAX_ROW_ITEMS: usize = 10_000;
-/// Bytes of a regular expression or a Lark grammar, and of all labels together.
+/// Bytes of a regular expression or a Lark grammar.
 const MAX_SOURCE_BYTES: usize = 32 << 10;
-const MAX_CHOICES: usize = 1024;
 /// Of the thread that compiles: llguidance recurses from rule to rule.
 const COMPILER_STACK_BYTES: usize = 32 << 20;
 /// Grammars kept.
@@ -81,8 +81,17 @@ struct Cache {
 }
 
 struct Cached {
-    parser: TokenParser,
+    grammar: Grammar,
     used: u64,
+}
+
+/// A grammar that is compiled, at its beginning. Copies share the lexer.
+#[derive(Clone)]
+struct Grammar {
+    parser: TokenParser,
+    endings: Arc<Endings>,
+    /// Tokens of the shortest answer that is known.
+    least: usize,
 }
 
 impl GrammarFactory {
@@ -122,15 +131,15 @@ impl GrammarFactory {
     /// [`ConstraintError`]: what is not supported by name, what is wrong, what is too large.
     pub fn compile(&self, shape: &ResponseShape) -> Result<Box<dyn Constraint>, ConstraintError> {
         let key = key(shape)?;
-        let parser = match self.cached(&key) {
-            Some(parser) => parser,
+        let grammar = match self.cached(&key) {
+            Some(grammar) => grammar,
             None => {
-                let parser = self.compile_deep(shape)?;
-                self.keep(key, &parser);
-                parser
+                let grammar = self.compile_deep(shape)?;
+                self.keep(key, &grammar);
+                grammar
             }
         };
-        Ok(Box::new(Guided::new(parser, Arc::clone(&self.eos), self.vocab_size)))
+        Ok(Box::new(Guided::new(grammar, Arc::clone(&self.eos), self.vocab_size)))
     }
 
     /// Bytes of the lexers of the grammars kept, as they have grown by now.
@@ -144,7 +153,7 @@ impl GrammarFactory {
     }
 
     /// On a thread of its own, with a stack for long chains of rules.
-    fn compile_deep(&self, shape: &ResponseShape) -> Result<TokenParser, ConstraintError> {
+    fn compile_deep(&self, shape: &ResponseShape) -> Result<Grammar, ConstraintError> {
         let failed = |problem: &str| ConstraintError::Failed(problem.to_owned());
         std::thread::scope(|scope| {
             let builder = std::thread::Builder::new().stack_size(COMPILER_STACK_BYTES);
@@ -154,7 +163,7 @@ impl GrammarFactory {
         })
     }
 
-    fn compile_new(&self, shape: &ResponseShape) -> Result<TokenParser, ConstraintError> {
+    fn compile_new(&self, shape: &ResponseShape) -> Result<Grammar, ConstraintError> {
         let failed = |problem: String| ConstraintError::Invalid { what: name(shape), problem };
         let grammar = grammar(shape)?;
         let mut parser =
@@ -163,10 +172,17 @@ impl GrammarFactory {
             return Err(failed(first_line(warning)));
         }
         parser.start_without_prompt();
-        Ok(parser)
+        let endings = Arc::new(Endings::default());
+        let least = closing(&parser, &endings);
+        let least = least.ok_or_else(|| ConstraintError::TooLarge {
+            what: name(shape),
+            limit: "what is looked through for its shortest answer".to_owned(),
+        })?;
+        let least = least.len();
+        Ok(Grammar { parser, endings, least })
     }
 
-    fn cached(&self, key: &str) -> Option<TokenParser> {
+    fn cached(&self, key: &str) -> Option<Grammar> {
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         cache.clock += 1;
         let now = cache.clock;
@@ -174,15 +190,15 @@ impl GrammarFactory {
             cache.remove_largest();
         }
         let cached = cache.grammars.get_mut(key)?;
-        if cached.parser.parser.lexer_stats().num_states > STALE_LEXER_STATES {
+        if cached.grammar.parser.parser.lexer_stats().num_states > STALE_LEXER_STATES {
             cache.remove(key);
             return None;
         }
         cached.used = now;
-        Some(cached.parser.clone())
+        Some(cached.grammar.clone())
     }
 
-    fn keep(&self, key: String, parser: &TokenParser) {
+    fn keep(&self, key: String, grammar: &Grammar) {
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         let full = |cache: &Cache| {
             cache.grammars.len() >= MAX_CACHED || cache.bytes + key.len() > MAX_CACHED_BYTES
@@ -194,9 +210,8 @@ impl GrammarFactory {
         }
         let used = cache.clock;
         cache.bytes += key.len();
-        if let Some(old) =
-            cache.grammars.insert(key, Box::new(Cached { parser: parser.clone(), used }))
-        {
+        let cached = Box::new(Cached { grammar: grammar.clone(), used });
+        if let Some(old) = cache.grammars.insert(key, cached) {
             // Two threads compiled the same shape.
             drop(old);
             cache.bytes = cache.grammars.keys().map(String::len).sum();
@@ -230,7 +245,7 @@ impl Cache {
 
 impl Cached {
     fn lexer_bytes(&self) -> usize {
-        self.parser.parser.lexer_stats().num_bytes
+        self.grammar.parser.parser.lexer_stats().num_bytes
     }
 }
 
@@ -255,7 +270,6 @@ const fn name(shape: &ResponseShape) -> &'static str {
     match shape {
         ResponseShape::JsonObject => "json_object",
         ResponseShape::JsonSchema(_) => "json_schema",
-        ResponseShape::Choice(_) => "choices",
         ResponseShape::Regex(_) => "regex",
         ResponseShape::Lark(_) => "lark",
     }
@@ -266,7 +280,6 @@ fn key(shape: &ResponseShape) -> Result<String, ConstraintError> {
     let text = match shape {
         ResponseShape::JsonObject => String::new(),
         ResponseShape::JsonSchema(given) => schema::key(given)?,
-        ResponseShape::Choice(labels) => alternation(labels)?,
         ResponseShape::Regex(text) | ResponseShape::Lark(text) => {
             bounded(name(shape), text.len())?;
             text.clone()
@@ -282,7 +295,6 @@ fn grammar(shape: &ResponseShape) -> Result<TopLevelGrammar, ConstraintError> {
             TopLevelGrammar::from_lark(schema::grammar(&any)?)
         }
         ResponseShape::JsonSchema(given) => TopLevelGrammar::from_lark(schema::grammar(given)?),
-        ResponseShape::Choice(labels) => TopLevelGrammar::from_lark(alternation(labels)?),
         ResponseShape::Regex(expression) => TopLevelGrammar::from_regex(expression),
         ResponseShape::Lark(grammar) => TopLevelGrammar::from_lark(grammar.clone()),
     })
@@ -295,30 +307,13 @@ fn bounded(what: &'static str, bytes: usize) -> Result<(), ConstraintError> {
     Err(ConstraintError::TooLarge { what, limit: format!("{MAX_SOURCE_BYTES} bytes") })
 }
 
-fn alternation(labels: &[String]) -> Result<String, ConstraintError> {
-    const WHAT: &str = "choices";
-    bounded(WHAT, labels.iter().map(String::len).sum())?;
-    if labels.len() > MAX_CHOICES {
-        let limit = format!("{MAX_CHOICES} labels");
-        return Err(ConstraintError::TooLarge { what: WHAT, limit });
-    }
-    if labels.is_empty() || labels.iter().any(String::is_empty) {
-        let problem = "at least one label, none of them empty".into();
-        return Err(ConstraintError::Invalid { what: WHAT, problem });
-    }
-    // A Lark string is read as a JSON string.
-    let quoted: Vec<String> =
-        labels.iter().map(|l| serde_json::Value::from(l.as_str()).to_string()).collect();
-    Ok(format!("start: {}", quoted.join(" | ")))
-}
-
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().chars().take(300).collect()
 }
 
-/// A llguidance matcher as a [`Constraint`].
+/// A llguidance parser as a [`Constraint`].
 struct Guided {
-    matcher: Matcher,
+    grammar: Grammar,
     eos: Arc<[u32]>,
     vocab_size: usize,
     mask: TokenMask,
@@ -326,13 +321,21 @@ struct Guided {
 }
 
 impl Guided {
-    fn new(parser: TokenParser, eos: Arc<[u32]>, vocab_size: usize) -> Self {
-        let mask = TokenMask::none(vocab_size);
-        Self { matcher: Matcher::new(Ok(parser)), eos, vocab_size, mask, forced: Vec::new() }
+    fn new(grammar: Grammar, eos: Arc<[u32]>, vocab_size: usize) -> Self {
+        Self { grammar, eos, vocab_size, mask: TokenMask::none(vocab_size), forced: Vec::new() }
     }
 
-    fn failed(&self, e: impl std::fmt::Display) -> ConstraintError {
-        ConstraintError::Failed(first_line(&e.to_string()))
+    /// The parser, unless it has failed before.
+    fn parser(&mut self) -> Result<&mut TokenParser, ConstraintError> {
+        let parser = &mut self.grammar.parser;
+        if parser.stop_reason().is_ok() {
+            return Ok(parser);
+        }
+        Err(failed(parser.error_message().unwrap_or_else(|| parser.stop_reason().to_string())))
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.grammar.parser.stopped()
     }
 
     fn only_eos(&self, mask: &SimpleVob) -> bool {
@@ -341,20 +344,22 @@ impl Guided {
     }
 }
 
+fn failed(e: impl std::fmt::Display) -> ConstraintError {
+    ConstraintError::Failed(first_line(&e.to_string()))
+}
+
 impl Constraint for Guided {
     fn mask(&mut self) -> Result<Masked<'_>, ConstraintError> {
-        if let Some(problem) = self.matcher.get_error() {
-            return Err(self.failed(problem));
-        }
-        if self.matcher.is_stopped() {
+        let parser = self.parser()?;
+        if parser.stopped() {
             return Ok(Masked::Stop);
         }
-        let mask = self.matcher.compute_mask().map_err(|e| self.failed(e))?;
+        let mask = parser.compute_mask().map_err(failed)?;
         // Nothing but the end: also where the grammar can go on with text that no token spells.
         if self.only_eos(&mask) {
-            return match self.matcher.is_accepting() {
-                Ok(true) => Ok(Masked::Stop),
-                _ => Err(self.failed("no token can follow")),
+            return match self.grammar.parser.is_accepting() {
+                true => Ok(Masked::Stop),
+                false => Err(failed("no token can follow")),
             };
         }
         self.mask.copy_from(mask.as_slice());
@@ -363,45 +368,54 @@ impl Constraint for Guided {
 
     fn forced(&mut self) -> &[u32] {
         self.forced.clear();
-        if !self.matcher.is_stopped() {
-            self.forced = self.matcher.compute_ff_tokens();
+        if !self.is_stopped() {
+            self.forced = self.grammar.parser.compute_ff_tokens();
         }
         &self.forced
     }
 
     fn advance(&mut self, token: u32) -> Result<(), ConstraintError> {
-        if let Some(problem) = self.matcher.get_error() {
-            return Err(self.failed(problem));
-        }
-        if self.matcher.is_stopped() {
+        let vocab_size = self.vocab_size;
+        let parser = self.parser()?;
+        if parser.stopped() {
             // The end may be said once more.
-            return if self.eos.contains(&token) {
-                Ok(())
-            } else {
-                Err(ConstraintError::Token(token))
+            return match self.eos.contains(&token) {
+                true => Ok(()),
+                false => Err(ConstraintError::Token(token)),
             };
         }
-        if token as usize >= self.vocab_size {
+        // An unexpected token would put the parser into an error for good.
+        let is_valid = (token as usize) < vocab_size
+            && parser.validate_tokens_raw(&[token]).map_err(failed)? == 1;
+        if !is_valid {
             return Err(ConstraintError::Token(token));
         }
-        // An unexpected token would put the matcher into an error for good.
-        match self.matcher.validate_tokens(&[token]) {
-            Ok(1) => self.matcher.consume_token(token).map_err(|e| self.failed(e)),
-            Ok(_) => Err(ConstraintError::Token(token)),
-            Err(e) => Err(self.failed(e)),
-        }
+        parser.consume_token(token).map_err(failed)?;
+        parser.check_stop().map_err(failed)?;
+        Ok(())
     }
 
     fn rollback(&mut self, tokens: usize) -> Result<(), ConstraintError> {
-        self.matcher.rollback(tokens).map_err(|e| self.failed(e))
+        self.parser()?.rollback(tokens).map_err(failed)
     }
 
     fn is_complete(&mut self) -> bool {
-        self.matcher.get_error().is_none() && self.matcher.is_accepting().unwrap_or(false)
+        self.parser().is_ok_and(TokenParser::is_accepting)
     }
 
     fn must_stop(&mut self) -> bool {
-        self.matcher.get_error().is_none() && matches!(self.mask(), Ok(Masked::Stop))
+        matches!(self.mask(), Ok(Masked::Stop))
+    }
+
+    fn least(&self) -> usize {
+        self.grammar.least
+    }
+
+    fn closing(&mut self) -> Option<Vec<u32>> {
+        if self.is_stopped() {
+            return self.is_complete().then(Vec::new);
+        }
+        closing(&self.grammar.parser, &self.grammar.endings)
     }
 }
 

@@ -115,19 +115,90 @@ fn what_must_come_is_forced() {
     assert!(c.must_stop());
 }
 
-#[test]
-fn choices_are_exactly_the_labels() {
-    let factory = factory();
-    let labels = ["on", "on \"now\"", "öffnen\n", "true"].map(str::to_owned);
-    let mut rng = Rng::new(2);
-    let mut seen = std::collections::BTreeSet::new();
-    for _ in 0..200 {
-        let mut c = factory.compile(&ResponseShape::Choice(labels.to_vec())).unwrap();
-        let (text, ended) = run(c.as_mut(), &mut rng, 50);
-        assert!(ended && labels.contains(&text), "{text:?}");
-        seen.insert(text);
+/// The text with which the answer so far is completed; it must be accepted and complete.
+fn closed(constraint: &mut dyn Constraint, text: &str) -> String {
+    let closing = constraint.closing().unwrap_or_else(|| panic!("no way to close {text:?}"));
+    let table = Arc::clone(tokenizer().table());
+    let mut bytes = text.as_bytes().to_vec();
+    for &token in &closing {
+        constraint.advance(token).unwrap_or_else(|e| panic!("{e}: {closing:?} after {text:?}"));
+        bytes.extend(table.bytes(token));
     }
-    assert_eq!(seen.len(), labels.len());
+    assert!(constraint.is_complete(), "{bytes:?} is not complete");
+    constraint.rollback(closing.len()).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn an_answer_can_be_closed_at_any_point() {
+    let schemas = [
+        json!({"type": "object", "properties": {"severity": {"enum": ["info", "warning", "alarm"]},
+            "cause": {"type": "string", "maxLength": 20}, "at": {"type": "number", "minimum": 0}},
+            "required": ["severity", "cause", "at"], "additionalProperties": false}),
+        json!({"type": "array", "items": {"type": "integer", "minimum": -5, "maximum": 130},
+            "minItems": 3, "maxItems": 9}),
+        json!({"anyOf": [{"const": "warm"}, {"type": "string", "maxLength": 4}, {"type": "object",
+            "properties": {"z": {"type": "null"}}, "required": ["z"], "additionalProperties": false}]}),
+        json!({"$ref": "#/$defs/tree", "$defs": {"tree": {"type": "object", "properties": {
+            "name": {"type": "string", "pattern": "^[a-z]{2,4}@[a-z]+$"},
+            "below": {"type": "array", "items": {"$ref": "#/$defs/tree"}, "maxItems": 2}},
+            "required": ["name"], "additionalProperties": false}}}),
+    ];
+    let (factory, mut rng) = (factory(), Rng::new(5));
+    let table = Arc::clone(tokenizer().table());
+    for schema in &schemas {
+        let validator = jsonschema::validator_for(schema).unwrap();
+        for _ in 0..30 {
+            let mut c = factory.compile(&ResponseShape::JsonSchema(schema.clone())).unwrap();
+            assert_eq!(c.closing().map(|tokens| tokens.len()), Some(c.least()));
+            let mut bytes = Vec::new();
+            for _ in 0..60 {
+                let Masked::Tokens(mask) = c.mask().unwrap() else { break };
+                let ids: Vec<u32> = mask.ids().collect();
+                let drawn = ids[(rng.next_u64() % ids.len() as u64) as usize];
+                if EOS.contains(&drawn) {
+                    break;
+                }
+                c.advance(drawn).unwrap();
+                bytes.extend(table.bytes(drawn));
+                if let Ok(text) = std::str::from_utf8(&bytes) {
+                    let text = closed(c.as_mut(), text);
+                    let value: Value = serde_json::from_str(&text).unwrap();
+                    assert!(validator.is_valid(&value), "{text}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_shortest_way_is_taken_where_there_is_a_choice() {
+    let closed = |shape: ResponseShape, begun: &str| {
+        let mut c = factory().compile(&shape).unwrap();
+        begun.bytes().for_each(|b| c.advance(b.into()).unwrap());
+        closed(c.as_mut(), begun)
+    };
+    let labels = json!({"enum": ["information", "alarm", "warning"]});
+    assert_eq!(closed(ResponseShape::JsonSchema(labels), ""), "\"alarm\"");
+    let object = json!({"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "number"}},
+        "required": ["b"]});
+    assert_eq!(closed(ResponseShape::JsonSchema(object.clone()), "{"), "{\"b\":0}");
+    assert_eq!(
+        closed(ResponseShape::JsonSchema(object.clone()), "{\"a\":\"x\u{e9}"),
+        "{\"a\":\"x\u{e9}\",\"b\":0}"
+    );
+    assert_eq!(closed(ResponseShape::JsonSchema(object), "{\"b\":12.5"), "{\"b\":12.5}");
+    assert_eq!(closed(ResponseShape::Regex("(ab|c)+[0-9]{3}".into()), "c"), "c000");
+    assert_eq!(
+        closed(ResponseShape::Lark("start: \"x\" start \"y\" | \"z\"".into()), "xx"),
+        "xxzyy"
+    );
+}
+
+#[test]
+fn an_answer_without_an_end_in_reach_is_refused() {
+    let endless = factory().compile(&ResponseShape::Regex("a{20000}".into())).map(|_| ());
+    assert!(matches!(endless, Err(ConstraintError::TooLarge { .. })), "{endless:?}");
 }
 
 #[test]
@@ -179,7 +250,6 @@ fn wrong_shapes_say_why() {
     assert!(e.contains("nonsense"), "{e}");
     assert!(error(ResponseShape::Regex("(".into())).starts_with("regex: "));
     assert!(error(ResponseShape::Lark("nonsense".into())).starts_with("lark: "));
-    assert!(error(ResponseShape::Choice(vec![])).starts_with("choices: "));
     let one_of = json!({"oneOf": [{"type": "string"}, {"format": "date", "type": "string"}]});
     let e = error(ResponseShape::JsonSchema(one_of));
     assert!(e.contains("oneOf"), "{e}");

@@ -2,6 +2,8 @@
 //!
 //! Knows tokens and their bytes; nothing of engines, requests or time.
 
+mod choices;
+mod closing;
 mod constraint;
 mod exp;
 mod grammar;
@@ -9,9 +11,12 @@ mod mask;
 mod rng;
 mod sampler;
 mod schema;
+mod spans;
 
+pub use choices::{Choices, Chosen, Turn};
 pub use constraint::{Constraint, ConstraintError, Masked, ResponseShape};
 pub use grammar::GrammarFactory;
 pub use mask::TokenMask;
 pub use rng::Rng;
 pub use sampler::{SampleError, Sampled, Sampler, Seen};
+pub use spans::{Span, spans};

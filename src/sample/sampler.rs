@@ -407,7 +407,8 @@ fn argmax(logits: &[f32]) -> Option<(f32, u32)> {
     (best.0 > f32::NEG_INFINITY).then_some((best.0, (from + at) as u32))
 }
 
-fn log_sum_exp(logits: &[f32]) -> Result<f32, SampleError> {
+/// The logarithm of the sum of the exponentials; an infinite logit counts as the highest finite one.
+pub(super) fn log_sum_exp(logits: &[f32]) -> Result<f32, SampleError> {
     let (highest, _) = argmax(logits).ok_or(SampleError::NoToken)?;
     let highest = highest.min(f32::MAX);
     let sums = logits.chunks(BLOCK).map(|chunk| block_sum(chunk, highest, 1.0, f32::MIN));

@@ -11,8 +11,9 @@ const MIB: u64 = 1 << 20;
 
 /// A request beside its prompt: its grammar's parser, sampler, text, channel.
 const REQUEST_BYTES: u64 = 128 * KIB;
-/// What is kept of the likelihoods of an answer's tokens, as `wire::limits` bounds it.
-const LOGPROBS_BYTES: u64 = 24 * KIB;
+/// What is kept to tell how likely an answer is: of its tokens, as `wire::limits` bounds it, or of the
+/// labels of a choice, as `sample::choices` does.
+const LIKELIHOOD_BYTES: u64 = 72 * KIB;
 /// Compiled grammars, as `sample::grammar` bounds them.
 const GRAMMARS_BYTES: u64 = 12 * MIB;
 /// A connection beside its message: what is read at once, and what it has not read of its answers.
@@ -206,13 +207,13 @@ impl Subject<'_> {
         let demands = self.demands;
         let line = |item, bytes, of: String| Line { item, bytes, how: How::Computed, of };
         let seats = demands.queue as u64 + u64::from(shape.sessions);
-        // Its tokens twice, as the job's and on their way to it; a bit and a logit for each entry of
-        // the vocabulary; what is said of its tokens.
+        // Its tokens twice, as the job's and on their way to it, and how likely each is; a bit and a
+        // logit for each entry of the vocabulary; what is said of its tokens.
         let request = REQUEST_BYTES
             + demands.prompt_bytes as u64
-            + 8 * u64::from(shape.context_tokens)
+            + 12 * u64::from(shape.context_tokens)
             + 5 * self.bundle.graph.vocab_size as u64
-            + LOGPROBS_BYTES;
+            + LIKELIHOOD_BYTES;
         let client = CONNECTION_BYTES + demands.message_bytes as u64;
         let mut lines = vec![
             line(Item::Buffers, self.buffers_bytes(shape), "kept between steps".into()),

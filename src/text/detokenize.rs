@@ -22,9 +22,17 @@ pub struct Detokenizer {
 impl Detokenizer {
     /// For the answer to `prompt`.
     pub fn new(table: Arc<TokenTable>, prompt: &[u32]) -> Self {
+        let mut new = Self { table, pending: [0; 4], held: 0, strip_space: false };
+        new.restart(prompt);
+        new
+    }
+
+    /// As new, for the answer to `prompt`.
+    pub fn restart(&mut self, prompt: &[u32]) {
+        let table = &self.table;
         let empty = prompt.iter().all(|&id| table.is_hidden(id) || table.bytes(id).is_empty());
-        let strip_space = table.strips_first_space && empty;
-        Self { table, pending: [0; 4], held: 0, strip_space }
+        self.strip_space = table.strips_first_space && empty;
+        self.held = 0;
     }
 
     /// The vocabulary.

@@ -114,8 +114,13 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The field's name as messages have it.
+    pub(super) fn path_of(&self, name: &str) -> String {
+        format!("{}{name}", self.path)
+    }
+
     fn wrong(&self, name: &str, expected: &str, found: &Value) -> RejectReason {
-        wrong(&format!("{}{name}", self.path), expected, found)
+        wrong(&self.path_of(name), expected, found)
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 /// The version that this build speaks.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// The longest stable error code or cause.
 pub type Name = heapless::String<32>;
@@ -77,6 +77,8 @@ pub struct AskFrame<'a> {
     pub priority: Option<PriorityFrame>,
     pub best_effort: bool,
     pub logprobs: Option<u8>,
+    pub min_confidence: Option<f32>,
+    pub on_deadline: Option<OnDeadlineFrame>,
 }
 
 /// One turn of a conversation.
@@ -98,11 +100,27 @@ pub enum FormatFrame<'a> {
     #[serde(borrow)]
     JsonSchema(Cow<'a, str>),
     /// The labels.
-    Choice(Vec<&'a str>),
+    Choice(Vec<&'a str>, ScoreFrame),
     /// A regular expression.
     Regex(&'a str),
     /// A Lark grammar.
     Lark(&'a str),
+}
+
+/// How a label is scored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum ScoreFrame {
+    Sum,
+    Mean,
+}
+
+/// What becomes of an answer that cannot be finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum OnDeadlineFrame {
+    Error,
+    Complete,
 }
 
 /// Who goes first.
@@ -162,6 +180,29 @@ pub struct AnswerFrame<'a> {
     pub ttft_ms: f32,
     pub total_ms: f32,
     pub logprobs: Option<Vec<TokenLogprobsFrame<'a>>>,
+    pub confidence: Option<f32>,
+    pub confidence_fields: Option<FieldsFrame<'a>>,
+    pub choice: Option<ChoiceFrame<'a>>,
+    pub abstained: Option<bool>,
+    pub filled: Vec<&'a str>,
+}
+
+/// How sure the fields of an answer are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct FieldsFrame<'a> {
+    pub min: f32,
+    pub mean: f32,
+    pub lowest: &'a str,
+}
+
+/// The outcome of a choice: each label and its probability, and the margin of the likeliest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ChoiceFrame<'a> {
+    #[serde(borrow)]
+    pub probabilities: Vec<(&'a str, f32)>,
+    pub margin: f32,
 }
 
 /// A token of an answer, and the likeliest ones in its place.
@@ -191,6 +232,7 @@ pub struct ErrorFrame<'a> {
     pub retryable: bool,
     pub max_tokens_that_fit: Option<u32>,
     pub needs_ms: Option<u32>,
+    pub draft: Option<&'a str>,
 }
 
 /// Bytes that are no frame, or a frame that does not fit.
@@ -289,8 +331,8 @@ mod tests {
     fn hello_is_these_bytes() {
         let mut buffer = [0; 16];
         let hello = ClientFrame::Hello { version: VERSION };
-        // Variant 0, version 2: one zero to stuff.
-        assert_eq!(encode(&hello, &mut buffer), Ok(&mut [1, 2, 2, 0][..]));
+        // Variant 0, version 3: one zero to stuff.
+        assert_eq!(encode(&hello, &mut buffer), Ok(&mut [1, 2, 3, 0][..]));
         assert_eq!(encode(&hello, &mut buffer[..2]), Err(FrameError::NoRoom));
     }
 

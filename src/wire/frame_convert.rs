@@ -1,15 +1,17 @@
 //! Between the domain and the frames: nothing may get lost or be made up on the way.
 
 use super::frame::{
-    self, AnswerFrame, AskFrame, ClientFrame, ErrorFrame, FormatFrame, MessageFrame, Name,
-    PriorityFrame, ServerFrame, TokenLogprobFrame, TokenLogprobsFrame,
+    self, AnswerFrame, AskFrame, ChoiceFrame, ClientFrame, ErrorFrame, FieldsFrame, FormatFrame,
+    MessageFrame, Name, OnDeadlineFrame, PriorityFrame, ScoreFrame, ServerFrame, TokenLogprobFrame,
+    TokenLogprobsFrame,
 };
 use super::json_out::{known_cause, known_finish, known_reason};
 use super::{
-    Answer, Ask, Command, Malformed, Message, Reply, ResponseFormat, TokenLogprob, TokenLogprobs,
+    Answer, Ask, Choice, Command, Confidence, FieldConfidence, Malformed, Message, Reply,
+    ResponseFormat, TokenLogprob, TokenLogprobs,
 };
 use crate::core::error::RejectReason;
-use crate::core::request::Priority;
+use crate::core::request::{OnDeadline, Priority, Score};
 use serde_json::Value;
 use std::borrow::Cow;
 
@@ -97,6 +99,8 @@ impl AskFrame<'_> {
             priority: self.priority.map(Priority::from),
             best_effort: self.best_effort,
             logprobs: self.logprobs,
+            min_confidence: self.min_confidence,
+            on_deadline: self.on_deadline.map(OnDeadline::from),
         })
     }
 }
@@ -109,7 +113,9 @@ impl FormatFrame<'_> {
             Self::JsonSchema(text) => {
                 ResponseFormat::JsonSchema(parse_json("response_format.schema", text, id)?)
             }
-            Self::Choice(choices) => ResponseFormat::Choice(owned_all(choices)),
+            Self::Choice(choices, score) => {
+                ResponseFormat::Choice(owned_all(choices), (*score).into())
+            }
             Self::Regex(regex) => ResponseFormat::Regex((*regex).to_owned()),
             Self::Lark(lark) => ResponseFormat::Lark((*lark).to_owned()),
         })
@@ -122,9 +128,47 @@ impl<'a> From<&'a ResponseFormat> for FormatFrame<'a> {
             ResponseFormat::Text => Self::Text,
             ResponseFormat::JsonObject => Self::JsonObject,
             ResponseFormat::JsonSchema(schema) => Self::JsonSchema(Cow::Owned(schema.to_string())),
-            ResponseFormat::Choice(choices) => Self::Choice(borrowed_all(choices)),
+            ResponseFormat::Choice(choices, score) => {
+                Self::Choice(borrowed_all(choices), (*score).into())
+            }
             ResponseFormat::Regex(regex) => Self::Regex(regex),
             ResponseFormat::Lark(lark) => Self::Lark(lark),
+        }
+    }
+}
+
+impl From<ScoreFrame> for Score {
+    fn from(score: ScoreFrame) -> Self {
+        match score {
+            ScoreFrame::Sum => Self::Sum,
+            ScoreFrame::Mean => Self::Mean,
+        }
+    }
+}
+
+impl From<Score> for ScoreFrame {
+    fn from(score: Score) -> Self {
+        match score {
+            Score::Sum => Self::Sum,
+            Score::Mean => Self::Mean,
+        }
+    }
+}
+
+impl From<OnDeadlineFrame> for OnDeadline {
+    fn from(then: OnDeadlineFrame) -> Self {
+        match then {
+            OnDeadlineFrame::Error => Self::Error,
+            OnDeadlineFrame::Complete => Self::Complete,
+        }
+    }
+}
+
+impl From<OnDeadline> for OnDeadlineFrame {
+    fn from(then: OnDeadline) -> Self {
+        match then {
+            OnDeadline::Error => Self::Error,
+            OnDeadline::Complete => Self::Complete,
         }
     }
 }
@@ -175,6 +219,8 @@ impl<'a> From<&'a Ask> for AskFrame<'a> {
             priority: ask.priority.map(PriorityFrame::from),
             best_effort: ask.best_effort,
             logprobs: ask.logprobs,
+            min_confidence: ask.min_confidence,
+            on_deadline: ask.on_deadline.map(OnDeadlineFrame::from),
         }
     }
 }
@@ -205,6 +251,7 @@ impl<'a> From<&'a Reply> for ServerFrame<'a> {
                 retryable: reason.code.retryable(),
                 max_tokens_that_fit: reason.max_tokens_that_fit,
                 needs_ms: reason.needs_ms,
+                draft: reason.draft.as_deref(),
             }),
             Reply::Report { id, body } => {
                 Self::Report { id: id.as_deref(), json: Cow::Owned(body.to_string()) }
@@ -229,6 +276,16 @@ impl<'a> From<&'a Answer> for AnswerFrame<'a> {
             total_ms: answer.total_ms,
             logprobs: (answer.logprobs.as_ref())
                 .map(|all| all.iter().map(TokenLogprobsFrame::from).collect()),
+            confidence: answer.confidence.as_ref().map(|c| c.overall),
+            confidence_fields: (answer.confidence.as_ref())
+                .and_then(|c| c.fields.as_ref())
+                .map(|f| FieldsFrame { min: f.min, mean: f.mean, lowest: &f.lowest }),
+            choice: answer.choice.as_ref().map(|c| ChoiceFrame {
+                probabilities: c.probabilities.iter().map(|(l, p)| (l.as_str(), *p)).collect(),
+                margin: c.margin,
+            }),
+            abstained: answer.abstained,
+            filled: borrowed_all(&answer.filled),
         }
     }
 }
@@ -295,6 +352,22 @@ impl AnswerFrame<'_> {
             total_ms: self.total_ms,
             logprobs: (self.logprobs)
                 .map(|all| all.into_iter().map(TokenLogprobsFrame::into_logprobs).collect()),
+            confidence: self.confidence.map(|overall| Confidence {
+                overall,
+                fields: self.confidence_fields.map(|f| FieldConfidence {
+                    min: f.min,
+                    mean: f.mean,
+                    lowest: f.lowest.to_owned(),
+                }),
+            }),
+            choice: self.choice.map(|c| Choice {
+                probabilities: (c.probabilities.iter())
+                    .map(|(label, p)| ((*label).to_owned(), *p))
+                    .collect(),
+                margin: c.margin,
+            }),
+            abstained: self.abstained,
+            filled: owned_all(&self.filled),
         }
     }
 }
@@ -304,6 +377,7 @@ impl ErrorFrame<'_> {
         RejectReason {
             max_tokens_that_fit: self.max_tokens_that_fit,
             needs_ms: self.needs_ms,
+            draft: self.draft.map(Box::from),
             ..known_reason(&self.code, self.message.to_owned())
         }
     }

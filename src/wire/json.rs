@@ -7,7 +7,7 @@ use super::fields::{Fields, bad, id_of, read_object, salvage_id};
 use super::validate::clip;
 use super::{Ask, Command, Malformed, Message, ResponseFormat, limits};
 use crate::core::error::RejectReason;
-use crate::core::request::Priority;
+use crate::core::request::{OnDeadline, Priority, Score};
 use serde_json::Value;
 
 pub use super::json_out::{parse_reply, write_command, write_reply};
@@ -149,9 +149,11 @@ fn read_ask(mut fields: Fields<'_>) -> Result<Ask, RejectReason> {
         response_format: f.value("response_format").map(read_format).transpose()?,
         deadline_ms: f.u32("deadline_ms")?,
         ttft_ms: f.u32("ttft_ms")?,
-        priority: read_priority(f)?,
+        priority: read_named(f, "priority", &Priority::ALL, |p| p.name())?,
         best_effort: f.boolean("best_effort")?.unwrap_or(false),
         logprobs: read_logprobs(f)?,
+        min_confidence: f.f32("min_confidence")?,
+        on_deadline: read_named(f, "on_deadline", &OnDeadline::ALL, |o| o.name())?,
     };
     refuse_unsupported(&fields)?;
     fields.finish()?;
@@ -216,11 +218,20 @@ fn read_logprobs(fields: &mut Fields<'_>) -> Result<Option<u8>, RejectReason> {
     }
 }
 
-fn read_priority(fields: &mut Fields<'_>) -> Result<Option<Priority>, RejectReason> {
-    let Some(name) = fields.string("priority")? else { return Ok(None) };
-    let found = Priority::ALL.into_iter().find(|p| p.name() == name);
+/// One of a few things that have names.
+fn read_named<T: Copy>(
+    fields: &mut Fields<'_>,
+    field: &str,
+    all: &[T],
+    name_of: fn(T) -> &'static str,
+) -> Result<Option<T>, RejectReason> {
+    let Some(name) = fields.string(field)? else { return Ok(None) };
+    let found = all.iter().copied().find(|one| name_of(*one) == name);
     found.map(Some).ok_or_else(|| {
-        bad(format!("`priority` must be urgent, normal or background, not {:?}", clip(&name)))
+        let names: Vec<&str> = all.iter().map(|one| name_of(*one)).collect();
+        let (last, others) = names.split_last().expect("there are some");
+        let names = format!("{} or {last}", others.join(", "));
+        bad(format!("`{}` must be {names}, not {:?}", fields.path_of(field), clip(&name)))
     })
 }
 
@@ -235,7 +246,9 @@ fn read_format(value: Value) -> Result<ResponseFormat, RejectReason> {
         Some("json_object") => ResponseFormat::JsonObject,
         Some("json_schema") => ResponseFormat::JsonSchema(read_schema(&mut fields)?),
         Some("choice") => {
-            ResponseFormat::Choice(fields.strings("choices")?.ok_or_else(|| missing("choices"))?)
+            let labels = fields.strings("choices")?.ok_or_else(|| missing("choices"))?;
+            let score = read_named(&mut fields, "score", &Score::ALL, |s| s.name())?;
+            ResponseFormat::Choice(labels, score.unwrap_or_default())
         }
         Some("regex") => {
             ResponseFormat::Regex(fields.string("regex")?.ok_or_else(|| missing("regex"))?)

@@ -2,12 +2,13 @@
 
 use super::fields::{bad, read_object};
 use super::{
-    Answer, Ask, Command, Malformed, Message, Reply, ResponseFormat, TokenLogprob, TokenLogprobs,
+    Answer, Ask, Choice, Command, Confidence, FieldConfidence, Malformed, Message, Reply,
+    ResponseFormat, TokenLogprob, TokenLogprobs,
 };
 use crate::core::error::{ErrorCode, RejectReason};
-use crate::core::request::StopReason;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use crate::core::request::{OnDeadline, Score, StopReason};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Map, Value, json};
 
 /// Appends a reply and a line feed.
 pub fn write_reply(reply: &Reply, out: &mut Vec<u8>) {
@@ -71,6 +72,8 @@ struct ReasonDto<'a> {
     max_tokens_that_fit: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     needs_ms: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    draft: Option<&'a str>,
 }
 
 impl<'a> From<&'a RejectReason> for ReasonDto<'a> {
@@ -81,6 +84,7 @@ impl<'a> From<&'a RejectReason> for ReasonDto<'a> {
             retryable: reason.code.retryable(),
             max_tokens_that_fit: reason.max_tokens_that_fit,
             needs_ms: reason.needs_ms,
+            draft: reason.draft.as_deref(),
         }
     }
 }
@@ -93,10 +97,56 @@ struct AnswerDto<'a> {
     finish_reason: &'a str,
     cause: &'a str,
     truncated: bool,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    filled: &'a [String],
+    #[serde(flatten)]
+    sure: SureDto<'a>,
     usage: UsageDto,
     timings: TimingsDto,
     #[serde(skip_serializing_if = "Option::is_none")]
     logprobs: Option<LogprobsDto>,
+}
+
+/// How sure an answer is.
+#[derive(Serialize)]
+struct SureDto<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confidence: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confidence_fields: Option<FieldsDto>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "by_label")]
+    probabilities: Option<&'a [(String, f32)]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    margin: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    abstained: Option<bool>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FieldsDto {
+    min: f32,
+    mean: f32,
+    lowest: String,
+}
+
+/// An object, in the order of the labels.
+fn by_label<S: Serializer>(all: &Option<&[(String, f32)]>, out: S) -> Result<S::Ok, S::Error> {
+    out.collect_map(all.unwrap_or_default().iter().map(|(label, p)| (label, p)))
+}
+
+impl<'a> From<&'a Answer> for SureDto<'a> {
+    fn from(answer: &'a Answer) -> Self {
+        let fields = answer.confidence.as_ref().and_then(|c| c.fields.as_ref());
+        let fields =
+            fields.map(|f| FieldsDto { min: f.min, mean: f.mean, lowest: f.lowest.clone() });
+        Self {
+            confidence: answer.confidence.as_ref().map(|c| c.overall),
+            confidence_fields: fields,
+            probabilities: answer.choice.as_ref().map(|c| c.probabilities.as_slice()),
+            margin: answer.choice.as_ref().map(|c| c.margin),
+            abstained: answer.abstained,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -150,6 +200,8 @@ impl<'a> From<&'a Answer> for AnswerDto<'a> {
             finish_reason: answer.finish_reason,
             cause: answer.cause,
             truncated: answer.truncated,
+            filled: &answer.filled,
+            sure: answer.into(),
             usage: UsageDto {
                 prompt_tokens: answer.prompt_tokens,
                 completion_tokens: answer.completion_tokens,
@@ -242,6 +294,10 @@ struct AskDto<'a> {
     logprobs: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     top_logprobs: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min_confidence: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_deadline: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -281,6 +337,8 @@ impl<'a> From<&'a Ask> for AskDto<'a> {
             best_effort: ask.best_effort,
             logprobs: ask.logprobs.is_some(),
             top_logprobs: ask.logprobs.filter(|top| *top > 0),
+            min_confidence: ask.min_confidence,
+            on_deadline: ask.on_deadline.map(OnDeadline::name),
         }
     }
 }
@@ -290,7 +348,12 @@ fn format_value(format: &ResponseFormat) -> Value {
         ResponseFormat::Text => json!({"type": "text"}),
         ResponseFormat::JsonObject => json!({"type": "json_object"}),
         ResponseFormat::JsonSchema(schema) => json!({"type": "json_schema", "schema": schema}),
-        ResponseFormat::Choice(choices) => json!({"type": "choice", "choices": choices}),
+        ResponseFormat::Choice(choices, Score::Sum) => {
+            json!({"type": "choice", "choices": choices})
+        }
+        ResponseFormat::Choice(choices, score) => {
+            json!({"type": "choice", "choices": choices, "score": score.name()})
+        }
         ResponseFormat::Regex(regex) => json!({"type": "regex", "regex": regex}),
         ResponseFormat::Lark(lark) => json!({"type": "lark", "lark": lark}),
     }
@@ -327,6 +390,14 @@ struct ReplyDto {
     #[serde(default)]
     timings: TimingsDto,
     logprobs: Option<LogprobsDto>,
+    #[serde(default)]
+    filled: Vec<String>,
+    confidence: Option<f32>,
+    confidence_fields: Option<FieldsDto>,
+    probabilities: Option<Map<String, Value>>,
+    #[serde(default)]
+    margin: f32,
+    abstained: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -335,6 +406,7 @@ struct ReasonIn {
     message: String,
     max_tokens_that_fit: Option<u32>,
     needs_ms: Option<u32>,
+    draft: Option<String>,
 }
 
 impl ReplyDto {
@@ -357,10 +429,28 @@ impl ReplyDto {
                 ttft_ms: self.timings.ttft_ms,
                 total_ms: self.timings.total_ms,
                 logprobs: self.logprobs.map(LogprobsDto::into_all),
+                confidence: self.confidence.map(|overall| Confidence {
+                    overall,
+                    fields: self.confidence_fields.map(FieldsDto::into_fields),
+                }),
+                choice: (self.probabilities)
+                    .map(|all| Choice { probabilities: in_order(all), margin: self.margin }),
+                abstained: self.abstained,
+                filled: self.filled,
             }))),
             _ => Err(bad("a reply has a `delta`, a `text`, a `report` or an `error`")),
         }
     }
+}
+
+impl FieldsDto {
+    fn into_fields(self) -> FieldConfidence {
+        FieldConfidence { min: self.min, mean: self.mean, lowest: self.lowest }
+    }
+}
+
+fn in_order(all: Map<String, Value>) -> Vec<(String, f32)> {
+    all.into_iter().map(|(label, p)| (label, p.as_f64().unwrap_or_default() as f32)).collect()
 }
 
 impl ReasonIn {
@@ -368,6 +458,7 @@ impl ReasonIn {
         RejectReason {
             max_tokens_that_fit: self.max_tokens_that_fit,
             needs_ms: self.needs_ms,
+            draft: self.draft.map(String::into_boxed_str),
             ..known_reason(&self.code, self.message)
         }
     }

@@ -15,7 +15,7 @@ mod json_out;
 mod validate;
 
 use crate::core::error::{ErrorCode, RejectReason};
-use crate::core::request::Priority;
+use crate::core::request::{OnDeadline, Priority, Score};
 use serde_json::Value;
 
 /// How messages look on a stream.
@@ -97,8 +97,8 @@ pub enum ResponseFormat {
     JsonObject,
     /// JSON valid under this schema.
     JsonSchema(Value),
-    /// One of these labels.
-    Choice(Vec<String>),
+    /// The likeliest of these labels.
+    Choice(Vec<String>, Score),
     /// Text that matches this regular expression.
     Regex(String),
     /// Text of this Lark grammar.
@@ -153,6 +153,10 @@ pub struct Ask {
     pub best_effort: bool,
     /// Whether to say how likely each token was, and how many of the likeliest to name in its place.
     pub logprobs: Option<u8>,
+    /// An answer that is less sure than this says that it abstains: 0 to 1.
+    pub min_confidence: Option<f32>,
+    /// What becomes of an answer that cannot be finished.
+    pub on_deadline: Option<OnDeadline>,
 }
 
 /// What the daemon says. Every request gets any number of deltas and exactly one other reply.
@@ -233,6 +237,44 @@ pub struct Answer {
     pub total_ms: f32,
     /// How likely each token was, where that was asked for.
     pub logprobs: Option<Vec<TokenLogprobs>>,
+    /// How sure it is, where it has a shape.
+    pub confidence: Option<Confidence>,
+    /// How likely each label was, of a choice.
+    pub choice: Option<Choice>,
+    /// Whether it is less sure than was asked for, where something was.
+    pub abstained: Option<bool>,
+    /// JSON pointers to the values that are not the model's: they were filled in when time or tokens ran
+    /// out.
+    pub filled: Vec<String>,
+}
+
+/// How sure an answer is: probabilities, 0 to 1, calibrated if the task is.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Confidence {
+    /// That the fields that matter are all as the model means them.
+    pub overall: f32,
+    /// Of each of them; none for a choice.
+    pub fields: Option<FieldConfidence>,
+}
+
+/// How sure the fields of an answer are.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct FieldConfidence {
+    /// Of the least sure one.
+    pub min: f32,
+    /// Of all of them, on average.
+    pub mean: f32,
+    /// A JSON pointer to the least sure one.
+    pub lowest: String,
+}
+
+/// The outcome of a choice.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Choice {
+    /// Each label, in the order asked for, and its probability; they add up to 1.
+    pub probabilities: Vec<(String, f32)>,
+    /// By how much the likeliest is ahead of the next.
+    pub margin: f32,
 }
 
 /// A token of an answer, and how likely it was.

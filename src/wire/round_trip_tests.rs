@@ -42,8 +42,8 @@ fn format() -> impl Strategy<Value = ResponseFormat> {
         Just(ResponseFormat::Text),
         Just(ResponseFormat::JsonObject),
         object().prop_map(ResponseFormat::JsonSchema),
-        prop::collection::hash_set(word(), 1..5)
-            .prop_map(|set| ResponseFormat::Choice(set.into_iter().collect())),
+        (prop::collection::hash_set(word(), 1..5), prop::sample::select(&Score::ALL[..]))
+            .prop_map(|(set, score)| ResponseFormat::Choice(set.into_iter().collect(), score)),
         word().prop_map(ResponseFormat::Regex),
         word().prop_map(ResponseFormat::Lark),
     ]
@@ -85,11 +85,14 @@ prop_compose! {
             (prop::option::of(1u32..1000), prop::option::of(1000u32..)),
         priority in prop::option::of(prop::sample::select(&Priority::ALL[..])),
         logprobs in prop::option::of(0..=crate::wire::limits::TOP_LOGPROBS),
+        min_confidence in figure(0.0, 1.0),
+        on_deadline in prop::option::of(prop::sample::select(&OnDeadline::ALL[..])),
     ) -> Ask {
         Ask {
             max_tokens: max_tokens.filter(|n| *n > 0),
             top_k, seed, temperature, top_p, min_p, repetition_penalty, frequency_penalty,
             presence_penalty, stream, best_effort, ttft_ms, deadline_ms, priority, logprobs,
+            min_confidence, on_deadline,
             ..texts
         }
     }
@@ -117,6 +120,21 @@ fn logprobs() -> impl Strategy<Value = Vec<TokenLogprobs>> {
     prop::collection::vec(place, 0..3)
 }
 
+fn confidence() -> impl Strategy<Value = Confidence> {
+    let fields = (0f32..=1.0, 0f32..=1.0, word()).prop_map(|(min, mean, lowest)| FieldConfidence {
+        min,
+        mean,
+        lowest,
+    });
+    (0f32..=1.0, prop::option::of(fields))
+        .prop_map(|(overall, fields)| Confidence { overall, fields })
+}
+
+fn choice() -> impl Strategy<Value = Choice> {
+    (prop::collection::hash_map(word(), 0f32..=1.0, 1..5), 0f32..=1.0)
+        .prop_map(|(all, margin)| Choice { probabilities: all.into_iter().collect(), margin })
+}
+
 prop_compose! {
     fn answer()(
         (id, text) in (prop::option::of(word()), word()),
@@ -126,10 +144,13 @@ prop_compose! {
         (queue_ms, ttft_ms, total_ms) in (0f32..1e6, 0f32..1e6, 0f32..1e6),
         truncated in any::<bool>(),
         logprobs in prop::option::of(logprobs()),
+        (confidence, choice) in (prop::option::of(confidence()), prop::option::of(choice())),
+        (abstained, filled) in (any::<Option<bool>>(), prop::collection::vec(word(), 0..3)),
     ) -> Answer {
         Answer {
             id, text, finish_reason, cause, truncated, prompt_tokens, completion_tokens,
-            cached_tokens, queue_ms, ttft_ms, total_ms, logprobs,
+            cached_tokens, queue_ms, ttft_ms, total_ms, logprobs, confidence, choice, abstained,
+            filled,
         }
     }
 }
@@ -140,10 +161,16 @@ fn reply() -> impl Strategy<Value = Reply> {
     prop_oneof![
         (id(), word()).prop_map(|(id, text)| Reply::Delta { id, text }),
         answer().prop_map(|a| Reply::Answer(Box::new(a))),
-        (id(), code, word(), any::<(Option<u32>, Option<u32>)>()).prop_map(
-            |(id, code, message, (max_tokens_that_fit, needs_ms))| Reply::Error {
+        (id(), code, word(), any::<(Option<u32>, Option<u32>)>(), id()).prop_map(
+            |(id, code, message, (max_tokens_that_fit, needs_ms), draft)| Reply::Error {
                 id,
-                reason: RejectReason { code, message, max_tokens_that_fit, needs_ms },
+                reason: RejectReason {
+                    code,
+                    message,
+                    max_tokens_that_fit,
+                    needs_ms,
+                    draft: draft.map(String::into_boxed_str),
+                },
             }
         ),
         (id(), object()).prop_map(|(id, body)| Reply::Report { id, body }),
@@ -254,7 +281,7 @@ fn the_documented_bytes_are_these() {
     let mut bytes = Vec::new();
     frame::append(&ClientFrame::from(&Command::Ask(Box::new(ask))), &mut bytes);
     let head = [5, 1, 1, 1, b'7', 1, 5, 1, 2, b'h', b'i'];
-    assert_eq!(bytes, [&head[..], &[1; 18], &[0]].concat());
+    assert_eq!(bytes, [&head[..], &[1; 20], &[0]].concat());
     bytes.clear();
     let reply = Reply::Delta { id: Some("7".into()), text: "yes".into() };
     frame::append(&ServerFrame::from(&reply), &mut bytes);

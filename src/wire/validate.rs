@@ -79,6 +79,7 @@ impl Ask {
         if self.logprobs.is_some_and(|top| top > limits::TOP_LOGPROBS) {
             return Err(bad(format!("`top_logprobs` must be at most {}", limits::TOP_LOGPROBS)));
         }
+        within("min_confidence", self.min_confidence, 0.0..=1.0)?;
         within("temperature", self.temperature, limits::TEMPERATURE)?;
         within("min_p", self.min_p, limits::MIN_P)?;
         within("frequency_penalty", self.frequency_penalty, limits::PENALTY)?;
@@ -114,7 +115,7 @@ impl ResponseFormat {
             Self::Text | Self::JsonObject => Ok(()),
             Self::JsonSchema(schema) if schema.is_object() => Ok(()),
             Self::JsonSchema(_) => Err(bad("`response_format.schema` must be a JSON object")),
-            Self::Choice(choices) => validate_choices(choices),
+            Self::Choice(choices, _) => validate_choices(choices),
             Self::Regex(regex) => text("response_format.regex", regex, limits::MESSAGE_BYTES),
             Self::Lark(lark) => text("response_format.lark", lark, limits::MESSAGE_BYTES),
         }
@@ -184,6 +185,7 @@ pub(super) fn clip(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::request::Score;
     use crate::wire::Message;
 
     fn ask() -> Ask {
@@ -241,8 +243,8 @@ mod tests {
         assert!(complaint(&Ask { stop: vec![String::new()], ..ask() }).contains("`stop[0]`"));
         assert!(complaint(&Ask { stop: vec!["x".into(); 17], ..ask() }).contains("17 entries"));
         let formats = [
-            (ResponseFormat::Choice(vec![]), "at least one"),
-            (ResponseFormat::Choice(vec!["a".into(), "a".into()]), "twice"),
+            (ResponseFormat::Choice(vec![], Score::Sum), "at least one"),
+            (ResponseFormat::Choice(vec!["a".into(), "a".into()], Score::Sum), "twice"),
             (ResponseFormat::Regex(String::new()), "empty"),
             (ResponseFormat::JsonSchema(serde_json::json!(1)), "JSON object"),
         ];

@@ -68,8 +68,10 @@ pub struct Record {
     pub ended: Option<Time>,
     /// The engine's time for steps that it was part of.
     pub worked: Duration,
-    /// What its grammar forces, if it has one.
-    grammar: Option<Random>,
+    /// The shape of its answer, if it has one.
+    shape: Option<AnswerShape>,
+    /// Tokens of the answer that were taken back.
+    undone: u32,
     /// Tokens in its slot, as the engine has it.
     cached: u32,
 }
@@ -98,14 +100,34 @@ impl Record {
         if left == 0 {
             return RowOutcome::Ended(StopReason::Stop, 0);
         }
-        let forced = self.grammar.as_mut().map_or(0, forced);
+        let there = u64::from(self.grown - self.undone);
+        if let Some(AnswerShape::Choice(random)) = &mut self.shape {
+            let back = random.below(there + 1) as u32;
+            self.undone += back;
+            self.cached -= back;
+            self.grown += 1;
+            return RowOutcome::Turned(back);
+        }
+        let forced = match &mut self.shape {
+            Some(AnswerShape::Grammar(random)) => forced(random),
+            _ => 0,
+        };
         let tokens = (1 + forced).min(left).min(self.ticket.max_new - self.grown);
         self.grown += tokens;
-        match self.grammar {
+        match self.shape {
             Some(_) if tokens == left => RowOutcome::Ended(StopReason::Stop, tokens),
             _ => RowOutcome::Grew(tokens),
         }
     }
+}
+
+/// What the shape of an answer does to its tokens.
+#[derive(Debug, Clone)]
+pub enum AnswerShape {
+    /// A grammar forces some.
+    Grammar(Random),
+    /// Labels are tried one after the other, each from where it parts from the one before.
+    Choice(Random),
 }
 
 /// How many tokens a grammar forces: mostly none, or a few of punctuation, at times a long name.
@@ -176,7 +198,8 @@ pub fn ticket(id: u64, now: Time, prompt: u32, max_new: u32, deadline_ms: u64) -
         model: ModelId(0),
         prompt_tokens: prompt,
         max_new,
-        flexible: false,
+        least: None,
+        depth: None,
         priority: Priority::Normal,
         deadline: Deadline {
             answer: now.after(Duration::from_millis(deadline_ms)),
@@ -233,8 +256,8 @@ impl<P: Policy> World<P> {
         self.submit_shaped(ticket, natural_len, None);
     }
 
-    /// Hands a request over whose answer has the shape of a grammar, if there is one.
-    pub fn submit_shaped(&mut self, ticket: Ticket, natural_len: u32, grammar: Option<Random>) {
+    /// Hands a request over whose answer has a shape, if there is one.
+    pub fn submit_shaped(&mut self, ticket: Ticket, natural_len: u32, shape: Option<AnswerShape>) {
         let record = Record {
             ticket,
             natural_len,
@@ -243,7 +266,8 @@ impl<P: Policy> World<P> {
             fate: None,
             ended: None,
             worked: Duration::ZERO,
-            grammar,
+            shape,
+            undone: 0,
             cached: 0,
         };
         let before = self.records.insert(ticket.id, record);
@@ -357,7 +381,7 @@ impl<P: Policy> World<P> {
         } else if let Some(before) = before.filter(|before| before.id != row.id) {
             assert_ne!(before.generation, slot.generation, "it changed hands unsaid: {row:?}");
         }
-        let known = record.ticket.prompt_tokens + record.grown;
+        let known = record.ticket.prompt_tokens + record.grown - record.undone;
         assert!(row.pos + row.count <= known, "tokens that do not exist: {row:?}");
         assert_eq!(row.logits, row.pos + row.count == known, "{row:?}");
     }

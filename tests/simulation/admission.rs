@@ -29,7 +29,7 @@ fn what_cannot_be_met_is_refused_with_figures_and_best_effort_gets_in() {
     best.deadline.best_effort = true;
     world.submit(best, 999);
     let mut shorter = ticket(3, world.now, 10, 100, 300);
-    shorter.flexible = true;
+    shorter.least = Some(1);
     world.submit(shorter, 999);
     world.run_until(Time(1_000_000));
     let Fate::Rejected(reason) = world.fate(1) else { panic!("{:?}", world.fate(1)) };

@@ -103,7 +103,7 @@ fn what_a_refused_request_is_told_to_need_is_enough() {
         let mut scene = Scene::new(seed, 0);
         for id in 0..80 {
             let mut ticket = scene.ticket(id);
-            ticket.flexible = false;
+            ticket.least = None;
             if let Some(reason) = refusal(&scene.world, ticket)
                 && let Some(needs_ms) = reason.needs_ms
             {

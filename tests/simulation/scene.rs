@@ -2,7 +2,7 @@
 
 use crate::machine_of;
 use crate::random::Random;
-use crate::world::{Fate, Record, World, caps, ticket};
+use crate::world::{AnswerShape, Fate, Record, World, caps, ticket};
 use slmd::core::cost::{Costs, Shape};
 use slmd::core::error::RejectReason;
 use slmd::core::plan::ModelId;
@@ -127,7 +127,7 @@ impl Scene {
         t.prompt_tokens = 1 + random.below(prompt) as u32;
         t.max_new = 1 + random.below(answer) as u32;
         t.priority = Priority::ALL[random.below(3) as usize];
-        t.flexible = random.one_in(4);
+        t.least = random.one_in(4).then(|| 1 + random.below(8) as u32);
         t.deadline.best_effort = random.one_in(5);
         let first_token = random.one_in(4);
         let mut patience = 10 + random.below(self.patience);
@@ -191,8 +191,11 @@ impl Scene {
         let natural = if random.one_in(2) { u64::MAX } else { 100 };
         let natural = random.below(natural).min(10_000) as u32;
         let is_shaped = self.grammars && random.one_in(2);
-        let grammar = is_shaped.then(|| Random(random.next()));
-        self.world.submit_shaped(ticket, natural, grammar);
+        let shape = is_shaped.then(|| match random.one_in(3) {
+            true => AnswerShape::Choice(Random(random.next())),
+            false => AnswerShape::Grammar(Random(random.next())),
+        });
+        self.world.submit_shaped(ticket, natural, shape);
     }
 
     /// The same request as a client sends it that was refused for want of time.

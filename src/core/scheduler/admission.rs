@@ -45,16 +45,17 @@ impl Scheduler {
 
     fn check_memory(&self, ticket: &Ticket) -> Result<(), RejectReason> {
         let context = self.model(ticket.model).caps.context_tokens;
-        let wanted = ticket.prompt_tokens.saturating_add(ticket.max_new);
+        let answer = ticket.depth.unwrap_or(ticket.max_new);
+        let wanted = ticket.prompt_tokens.saturating_add(answer);
         if wanted <= context {
             return Ok(());
         }
         let mut reason = RejectReason::new(
             ErrorCode::MemoryInfeasible,
             format!(
-                "the prompt has {} tokens and the answer may have {}: together more than the \
+                "the prompt has {} tokens and the answer may have {answer}: together more than the \
                  {context} that fit",
-                ticket.prompt_tokens, ticket.max_new
+                ticket.prompt_tokens
             ),
         );
         reason.max_tokens_that_fit = Some(context.saturating_sub(ticket.prompt_tokens));
@@ -89,18 +90,18 @@ impl Scheduler {
         if let Some(fits) = self.may_promise(&promises, ticket) {
             return Ok(fits);
         }
-        if ticket.flexible
-            && let Some(fits) = self.shorten(&promises, ticket)
+        if let Some(least) = ticket.least
+            && let Some(fits) = self.shorten(&promises, ticket, least)
         {
             return Ok(fits);
         }
         Err(self.infeasible(&promises, ticket))
     }
 
-    /// Lowers the most tokens of an answer to what can be promised.
-    fn shorten(&self, promises: &Promises, ticket: &mut Ticket) -> Option<Fits> {
+    /// Lowers the most tokens of an answer to what can be promised, if that is at least `least`.
+    fn shorten(&self, promises: &Promises, ticket: &mut Ticket, least: u32) -> Option<Fits> {
         let (mut fits, mut too_many) = (None, ticket.max_new);
-        let mut enough = 0;
+        let mut enough = least.saturating_sub(1);
         while too_many - enough > 1 {
             let middle = enough + (too_many - enough) / 2;
             let shorter = Ticket { max_new: middle, ..*ticket };
@@ -109,7 +110,9 @@ impl Scheduler {
                 None => too_many = middle,
             }
         }
-        ticket.max_new = enough.max(1);
+        if fits.is_some() {
+            ticket.max_new = enough;
+        }
         fits
     }
 

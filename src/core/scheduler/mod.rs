@@ -89,6 +89,8 @@ pub enum RowOutcome {
     Fed,
     /// The answer grew by this many tokens: one sampled, the others forced.
     Grew(u32),
+    /// So many of its tokens were taken back, and then it grew by one.
+    Turned(u32),
     /// The request ended, after growing by this many tokens.
     Ended(StopReason, u32),
     /// Nothing came of it, and it may have been another row's fault: run it again, alone.
@@ -115,7 +117,6 @@ pub type Step = heapless::Vec<PlannedRow, MAX_ROWS>;
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "a step comes with most polls; a box would allocate")]
 pub enum Output {
     /// Tell the client that its request was refused.
     Rejected(RequestId, RejectReason),
@@ -292,16 +293,19 @@ impl Scheduler {
             session.fed += fed;
             match outcome {
                 RowOutcome::Fed | RowOutcome::Again => {}
-                RowOutcome::Grew(tokens) => {
-                    session.known += tokens;
-                    if session.to_come() == 0 {
-                        self.finish(id, StopReason::Length);
-                    }
+                RowOutcome::Turned(back) => {
+                    session.go_back(back);
+                    session.known += 1;
                 }
-                RowOutcome::Ended(reason, tokens) => {
-                    session.known += tokens;
-                    self.finish(id, reason);
+                RowOutcome::Grew(tokens) | RowOutcome::Ended(_, tokens) => session.known += tokens,
+            }
+            let is_long = session.to_come() == 0;
+            match outcome {
+                RowOutcome::Ended(reason, _) => self.finish(id, reason),
+                RowOutcome::Grew(_) | RowOutcome::Turned(_) if is_long => {
+                    self.finish(id, StopReason::Length);
                 }
+                _ => {}
             }
         }
     }

@@ -1,0 +1,91 @@
+//! An answer that has a shape: its constraint, and how it ends when time or tokens run out.
+//!
+//! To be closed in time, an answer needs a way to its end that fits into the tokens that are left. To
+//! look for one after every token would cost much of a small model's step, so it is looked for when half
+//! of the room beyond the last way found is used up: a dozen times in a long answer, not at all in one
+//! that ends early. If there is none then, the answer goes back to where there was one. Nothing of this
+//! needs the model: what closes an answer is written, not computed.
+
+use crate::core::request::OnDeadline;
+use crate::sample::Constraint;
+
+/// The shape of one answer.
+pub struct Shaped {
+    /// Says what may come next.
+    pub constraint: Box<dyn Constraint>,
+    /// Whether the answer is JSON.
+    pub is_json: bool,
+    /// What becomes of an answer that cannot be finished.
+    pub on_deadline: OnDeadline,
+    /// Whether what was said cannot be taken back, since a client has heard it.
+    said: bool,
+    /// The last place where a way to the end was found.
+    kept: Option<Closing>,
+    /// A way to the end is looked for when no more than so many tokens are left.
+    look_at: u32,
+}
+
+/// How an answer is closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closing {
+    /// Tokens of the answer that stay.
+    pub keeps: usize,
+    /// What follows them.
+    pub tokens: Vec<u32>,
+}
+
+impl Shaped {
+    /// For an answer of up to `most` tokens, which fit the shape's shortest answer.
+    pub fn new(
+        constraint: Box<dyn Constraint>,
+        is_json: bool,
+        on_deadline: OnDeadline,
+        said: bool,
+        most: u32,
+    ) -> Self {
+        let least = constraint.least() as u32;
+        let look_at = next_look(most, least, said);
+        Self { constraint, is_json, on_deadline, said, kept: None, look_at }
+    }
+
+    /// Looks, if it is time, whether an answer of `has` tokens can still be closed with `left` more; if
+    /// not, says how it must be closed now.
+    pub fn look(&mut self, has: usize, left: u32) -> Option<Closing> {
+        if self.on_deadline == OnDeadline::Error || left > self.look_at {
+            return None;
+        }
+        match self.constraint.closing().filter(|tokens| tokens.len() <= left as usize) {
+            Some(tokens) => {
+                self.look_at = next_look(left, tokens.len() as u32, self.said);
+                self.kept = Some(Closing { keeps: has, tokens });
+                None
+            }
+            None => Some(self.last_kept(has)),
+        }
+    }
+
+    /// How an answer of `has` tokens, with room for `left` more, is closed. The constraint goes along.
+    pub fn close(&mut self, has: usize, left: u32) -> Closing {
+        let here = self.constraint.closing().filter(|tokens| tokens.len() <= left as usize);
+        here.map_or_else(|| self.last_kept(has), |tokens| Closing { keeps: has, tokens })
+    }
+
+    fn last_kept(&mut self, has: usize) -> Closing {
+        match self.kept.take() {
+            Some(kept) => kept,
+            None => {
+                // Its beginning is where the shortest answer was known.
+                let back = self.constraint.rollback(has);
+                let tokens = back.ok().and_then(|()| self.constraint.closing());
+                Closing { keeps: 0, tokens: tokens.unwrap_or_default() }
+            }
+        }
+    }
+}
+
+/// With `left` tokens to go and a way to the end of `way`: when to look again.
+const fn next_look(left: u32, way: u32, said: bool) -> u32 {
+    let room = left.saturating_sub(way);
+    let wait = if said || room < 2 { 1 } else { room / 2 };
+    left.saturating_sub(wait)
+}
