@@ -5,10 +5,11 @@
 use slmd::bundle::Bundle;
 use slmd::core::error::ErrorCode;
 use slmd::core::plan::KvType;
+use slmd::core::request::{OnDeadline, Score};
 use slmd::engine::scripted::{Script, ScriptedEngine};
 use slmd::engine::{EngineOptions, StepError};
 use slmd::runtime::{Event, Limits, Model, Origin, Outbox, Runtime};
-use slmd::wire::{Ask, Message, Reply};
+use slmd::wire::{Ask, Message, Reply, ResponseFormat};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
@@ -208,4 +209,165 @@ fn draining_ends_what_still_runs_at_its_limit() {
     let refused = runtime.handle().submit(chat("late"), &origin, outbox);
     assert_eq!(refused.map_err(|r| r.code), Err(ErrorCode::ShuttingDown));
     runtime.join();
+}
+
+/// A bounded object: what is said of it must be valid whenever it ends.
+fn report() -> serde_json::Value {
+    serde_json::json!({"type": "object", "additionalProperties": false,
+        "required": ["severity", "cause", "value"], "properties": {
+            "severity": {"enum": ["info", "warning", "alarm"]},
+            "cause": {"type": "string", "maxLength": 400},
+            "value": {"type": "number"}}})
+}
+
+fn asks(schema: serde_json::Value) -> Ask {
+    Ask { response_format: Some(ResponseFormat::JsonSchema(schema)), ..chat("go on") }
+}
+
+#[test]
+fn an_answer_that_runs_out_of_time_is_completed_and_says_what_was_filled_in() {
+    let (model, word) = word();
+    let id = word.id;
+    let step = Duration::from_millis(10);
+    let runtime = start(model, word.vocab_size, step, Box::new(move |_| Ok(id)));
+    let ask = Ask {
+        deadline_ms: Some(150),
+        max_tokens: Some(200),
+        best_effort: true,
+        min_confidence: Some(0.5),
+        ..asks(report())
+    };
+    let valid = jsonschema::validator_for(&report()).expect("a schema");
+    match replies(submit(&runtime, ask.clone(), 64)).as_slice() {
+        [Reply::Answer(answer)] => {
+            assert_eq!((answer.cause, answer.truncated), ("deadline", true));
+            let value = serde_json::from_str(&answer.text).expect("JSON");
+            assert!(valid.is_valid(&value), "{}", answer.text);
+            assert!(
+                answer.text.contains(&word.text.repeat(3)),
+                "the model's part: {}",
+                answer.text
+            );
+            assert_eq!(answer.filled, ["/cause", "/value"]);
+            assert_eq!(answer.confidence.as_ref().map(|c| c.overall), Some(0.0));
+            assert_eq!(answer.abstained, Some(true));
+        }
+        other => panic!("{other:?}"),
+    }
+    let strict = Ask { on_deadline: Some(OnDeadline::Error), ..ask };
+    match replies(submit(&runtime, strict, 64)).as_slice() {
+        [Reply::Error { reason, .. }] => {
+            assert_eq!(reason.code, ErrorCode::DeadlineExceeded);
+            assert!(
+                reason.draft.as_ref().is_some_and(|d| d.starts_with("{\"severity\"")),
+                "{reason:?}"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_answer_that_runs_out_of_tokens_is_completed_within_them() {
+    let (model, word) = word();
+    let id = word.id;
+    let runtime = start(model, word.vocab_size, Duration::ZERO, Box::new(move |_| Ok(id)));
+    let valid = jsonschema::validator_for(&report()).expect("a schema");
+    let (mut refused, mut filled) = (0, 0);
+    for max_tokens in 1..60 {
+        for stream in [false, true] {
+            let ask = Ask { max_tokens: Some(max_tokens), stream, ..asks(report()) };
+            let all = replies(submit(&runtime, ask, 256));
+            match all.last().expect("a reply") {
+                Reply::Answer(answer) => {
+                    let value = serde_json::from_str(&answer.text).expect("JSON");
+                    assert!(valid.is_valid(&value), "{max_tokens}: {}", answer.text);
+                    assert!(answer.completion_tokens <= max_tokens, "{answer:?}");
+                    filled += usize::from(!answer.filled.is_empty());
+                    let said: String = all
+                        .iter()
+                        .filter_map(|r| match r {
+                            Reply::Delta { text, .. } => Some(text.as_str()),
+                            _ => None,
+                        })
+                        .collect();
+                    assert!(!stream || said == answer.text, "{said} is not {}", answer.text);
+                }
+                Reply::Error { reason, .. } => {
+                    assert_eq!(reason.code, ErrorCode::BadRequest);
+                    assert!(reason.message.contains("the shortest answer"), "{reason}");
+                    assert_eq!(filled, 0, "{max_tokens} tokens are enough");
+                    refused += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert!(refused > 10 && filled > 40, "{refused} {filled}");
+}
+
+#[test]
+fn time_that_is_too_short_for_the_usual_answer_shortens_one_that_may_be_completed() {
+    let (model, word) = word();
+    let id = word.id;
+    let step = Duration::from_millis(10);
+    let runtime = start(model, word.vocab_size, step, Box::new(move |_| Ok(id)));
+    // 64 tokens are usual here, and take 640 ms.
+    let ask = |then, deadline_ms| Ask {
+        on_deadline: Some(then),
+        deadline_ms: Some(deadline_ms),
+        ..asks(report())
+    };
+    let shortened = replies(submit(&runtime, ask(OnDeadline::Complete, 500), 64));
+    match shortened.as_slice() {
+        [Reply::Answer(answer)] => {
+            assert_eq!(answer.cause, "length");
+            assert!(!answer.filled.is_empty() && answer.total_ms < 500.0, "{answer:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    for (then, deadline_ms) in [(OnDeadline::Error, 500), (OnDeadline::Complete, 60)] {
+        let refused = replies(submit(&runtime, ask(then, deadline_ms), 64));
+        assert!(
+            matches!(refused.as_slice(), [Reply::Error { reason, .. }]
+                if reason.code == ErrorCode::DeadlineInfeasible),
+            "{refused:?}"
+        );
+    }
+}
+
+#[test]
+fn a_choice_is_the_label_that_the_engine_prefers() {
+    let (model, word) = word();
+    let labels = ["keep", "keep going", "stop", "stop now", "a rest"].map(str::to_owned);
+    let spelt = labels.clone().map(|l| model.tokenizer.encode(&l, false).expect("tokens"));
+    let (wanted, eos) = (spelt[3].clone(), word.eos);
+    // The engine says the fourth label, token by token, wherever it stands.
+    let script = move |tokens: &[u32]| {
+        let said = (0..wanted.len()).rev().find(|n| tokens.ends_with(&wanted[..*n])).unwrap_or(0);
+        Ok(wanted.get(said).copied().unwrap_or(eos))
+    };
+    let runtime = start(model, word.vocab_size, Duration::ZERO, Box::new(script));
+    let format = ResponseFormat::Choice(labels.to_vec(), Score::Sum);
+    let ask = Ask { response_format: Some(format), min_confidence: Some(0.5), ..chat("well?") };
+    match replies(submit(&runtime, ask.clone(), 64)).as_slice() {
+        [Reply::Answer(answer)] => {
+            assert_eq!((answer.text.as_str(), answer.cause), ("stop now", "stop"));
+            let choice = answer.choice.as_ref().expect("of a choice");
+            let all: Vec<&str> = choice.probabilities.iter().map(|(l, _)| l.as_str()).collect();
+            assert_eq!(all, labels);
+            let p = choice.probabilities[3].1;
+            assert_eq!(answer.confidence.as_ref().map(|c| c.overall), Some(p));
+            assert!(
+                p > 0.9 && choice.margin > 0.8 && answer.abstained == Some(false),
+                "{answer:?}"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    let too_much = Ask { logprobs: Some(0), ..ask };
+    let refused = replies(submit(&runtime, too_much, 64));
+    assert!(
+        matches!(refused.as_slice(), [Reply::Error { reason, .. }] if reason.code == ErrorCode::BadRequest)
+    );
 }

@@ -271,7 +271,7 @@ fn room(
     match form {
         None => Ok(Room { max_new, least: Some(1), depth: None }),
         Some(ReadyForm::Shape(constraint, _)) => {
-            let least = (constraint.least() as u32).max(1);
+            let least = (constraint.least().len() as u32).max(1);
             if max_new < least {
                 return Err(bad(format!(
                     "the shortest answer of that shape has {least} tokens, and it may have {max_new}"

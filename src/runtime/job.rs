@@ -77,6 +77,8 @@ pub struct Errand {
 #[derive(Debug, Default)]
 pub struct Progress {
     pub(super) text: String,
+    /// Bytes of it that were sent as deltas.
+    shown: usize,
     /// The text of one token, before stop strings are looked for.
     piece: String,
     pub(super) stopped: bool,
@@ -168,7 +170,7 @@ impl Job {
             Ok(chosen) => {
                 self.progress.text.push_str(&chosen.probabilities[chosen.best].0);
                 self.progress.chosen = Some(chosen);
-                self.show(0);
+                self.show();
                 RowOutcome::Ended(StopReason::Stop, 0)
             }
             Err(SampleError::NoToken) => self.fail("every label is impossible".to_owned()),
@@ -182,17 +184,21 @@ impl Job {
             Err(why) => return self.fail(why),
         };
         let (has, left) = (self.generated() as usize, self.left());
-        match (&mut self.form, outcome) {
-            (Form::Shaped(shaped), RowOutcome::Grew(_)) => match shaped.look(has, left) {
-                Some(closing) => {
-                    let grown = closing.tokens.len() as u32;
-                    self.close(closing);
-                    RowOutcome::Ended(StopReason::Length, grown)
-                }
-                None => outcome,
-            },
-            _ => outcome,
-        }
+        let closing = match (&mut self.form, outcome) {
+            (Form::Shaped(shaped), RowOutcome::Grew(_)) => shaped.look(has, left),
+            _ => None,
+        };
+        let outcome = match closing {
+            Some(closing) => {
+                let grown = closing.tokens.len() as u32;
+                self.close(closing);
+                RowOutcome::Ended(StopReason::Length, grown)
+            }
+            None => outcome,
+        };
+        // Not before: what a client has heard is not taken back.
+        self.show();
+        outcome
     }
 
     /// The next token; none if the grammar says that the answer is complete.
@@ -284,10 +290,9 @@ impl Job {
         }
         self.progress.text.clear();
         self.detokenizer.restart(&self.tokens[..prompt]);
+        self.stops.restart();
         for token in kept {
-            self.progress.piece.clear();
-            self.detokenizer.push(token, &mut self.progress.piece);
-            self.progress.text.push_str(&self.progress.piece);
+            self.emit(token);
         }
     }
 
@@ -299,32 +304,31 @@ impl Job {
     /// Appends the token's text; says whether a stop string is complete.
     fn emit(&mut self, token: u32) -> bool {
         let Progress { piece, text, .. } = &mut self.progress;
-        let shown = text.len();
         piece.clear();
         self.detokenizer.push(token, piece);
         let stopped = self.stops.push(piece, text) != Stopped::No;
         self.progress.stopped = stopped;
-        self.show(shown);
         stopped
     }
 
     /// What the detokenizer and the stop strings still hold back.
     pub(super) fn flush(&mut self) {
         let Progress { piece, text, .. } = &mut self.progress;
-        let shown = text.len();
         piece.clear();
         self.detokenizer.finish(piece);
         if self.stops.push(piece, text) == Stopped::No {
             self.stops.finish(text);
         }
-        self.show(shown);
+        self.show();
     }
 
-    /// Sends the text from byte `shown` on as a delta.
-    fn show(&mut self, shown: usize) {
-        let text = &self.progress.text[shown..];
-        if self.stream && !text.is_empty() {
-            let reply = Reply::Delta { id: self.client_id.clone(), text: text.to_owned() };
+    /// Sends what was not sent of the text as a delta.
+    fn show(&mut self) {
+        let Progress { text, shown, .. } = &mut self.progress;
+        if self.stream && *shown < text.len() {
+            let news = text[*shown..].to_owned();
+            *shown = text.len();
+            let reply = Reply::Delta { id: self.client_id.clone(), text: news };
             self.outbox.delta(Event { request: self.id(), reply, tokens: 0 });
         }
     }

@@ -43,7 +43,7 @@ impl Shaped {
         said: bool,
         most: u32,
     ) -> Self {
-        let least = constraint.least() as u32;
+        let least = constraint.least().len() as u32;
         let look_at = next_look(most, least, said);
         Self { constraint, is_json, on_deadline, said, kept: None, look_at }
     }
@@ -60,26 +60,19 @@ impl Shaped {
                 self.kept = Some(Closing { keeps: has, tokens });
                 None
             }
-            None => Some(self.last_kept(has)),
+            None => Some(self.last_kept()),
         }
     }
 
-    /// How an answer of `has` tokens, with room for `left` more, is closed. The constraint goes along.
+    /// How an answer of `has` tokens, with room for `left` more, is closed.
     pub fn close(&mut self, has: usize, left: u32) -> Closing {
         let here = self.constraint.closing().filter(|tokens| tokens.len() <= left as usize);
-        here.map_or_else(|| self.last_kept(has), |tokens| Closing { keeps: has, tokens })
+        here.map_or_else(|| self.last_kept(), |tokens| Closing { keeps: has, tokens })
     }
 
-    fn last_kept(&mut self, has: usize) -> Closing {
-        match self.kept.take() {
-            Some(kept) => kept,
-            None => {
-                // Its beginning is where the shortest answer was known.
-                let back = self.constraint.rollback(has);
-                let tokens = back.ok().and_then(|()| self.constraint.closing());
-                Closing { keeps: 0, tokens: tokens.unwrap_or_default() }
-            }
-        }
+    fn last_kept(&mut self) -> Closing {
+        let least = || Closing { keeps: 0, tokens: self.constraint.least().to_vec() };
+        self.kept.take().unwrap_or_else(least)
     }
 }
 

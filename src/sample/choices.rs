@@ -241,7 +241,8 @@ mod tests {
 
     /// Logits after some tokens, of a model of ten tokens.
     fn logits(after: &[u32]) -> Vec<f32> {
-        let mut state = after.iter().fold(17u64, |s, &t| (s + u64::from(t) + 1) * 0x9e37_79b9);
+        let mut state =
+            after.iter().fold(17u64, |s, &t| (s + u64::from(t) + 1).wrapping_mul(0x9e37_79b9));
         (0..10)
             .map(|_| {
                 state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);

@@ -7,64 +7,112 @@
 //! the lexer, which is what keeps it from counting digits for ever. What a state needed is remembered for
 //! the next time. The bytes are then spelt with the fewest tokens.
 //!
+//! Where the shortest lexemes lead round in a circle (an object that needs some long name, and takes
+//! empty ones for ever), a second search takes other lexemes once it comes by the same way again.
+//!
 //! The result is a bound: shorter ways may exist behind choices within choices.
 
 use llguidance::TokenParser;
 use llguidance::derivre::StateID;
 use llguidance::earley::Parser;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use toktrie::{Recognizer, TokTrie, TokenId};
 
 /// Bytes that end something come first, so that no more is begun; letters before digits, which may
 /// belong to a number that a reader would believe.
 const FIRST: &[u8] = b"\"}]a-ntfTZ:., 0123456789Axeb{[@/";
-/// Copies of the parser that one search may make.
-const MAX_COPIES: usize = 4_000;
-/// Copies to finish one lexeme.
-const MAX_LEXEME_COPIES: usize = 600;
 /// Bytes of what is written at the end.
 const MAX_BYTES: usize = 16 << 10;
 /// Ways out of a choice that are looked into.
 const MAX_WAYS: usize = 12;
+/// Ends of one lexeme that are taken for different ones.
+const MAX_ENDS: usize = 4;
 /// Lexer states whose ends are remembered.
 const MAX_REMEMBERED: usize = 1_000;
 
+/// How long a search may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// Copies of the parser, and lexemes: some microseconds each.
+    steps: usize,
+    /// Copies to finish one lexeme.
+    lexeme: usize,
+}
+
+/// When a grammar is compiled; some ten milliseconds.
+pub const THOROUGH: Effort = Effort { steps: 20_000, lexeme: 4_000 };
+/// While an answer is made.
+pub const QUICK: Effort = Effort { steps: 500, lexeme: 200 };
+
 /// What finishes the lexeme of a state of the lexer; one for each grammar, as its lexer is.
 #[derive(Debug, Default)]
-pub struct Endings(Mutex<HashMap<StateID, Box<[u8]>>>);
+pub struct Endings {
+    known: Mutex<HashMap<StateID, Arc<[Ending]>>>,
+    /// Whether the shortest lexemes are known to lead round in a circle.
+    circles: AtomicBool,
+}
+
+/// One way to finish a lexeme, and the lexer's state before its last byte: what follows may differ by
+/// it, however alike the states after that byte are.
+#[derive(Debug, Clone)]
+struct Ending {
+    bytes: Box<[u8]>,
+    by: StateID,
+}
 
 impl Endings {
-    fn get(&self, state: StateID) -> Option<Box<[u8]>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&state).cloned()
+    fn get(&self, state: StateID) -> Option<Arc<[Ending]>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&state).cloned()
     }
 
-    fn keep(&self, state: StateID, bytes: &[u8]) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn keep(&self, state: StateID, endings: &Arc<[Ending]>) {
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() < MAX_REMEMBERED {
-            all.insert(state, bytes.into());
+            all.insert(state, Arc::clone(endings));
         }
     }
 }
 
 /// Tokens that complete what `parser` has taken; empty if it is complete. None if no way was found.
-pub fn closing(parser: &TokenParser, endings: &Endings) -> Option<Vec<TokenId>> {
-    let mut at = parser.parser.clone();
-    let mut search = Search { endings, copies: MAX_COPIES };
-    let bytes = search.finish(&mut at, MAX_BYTES, true)?;
+pub fn closing(parser: &TokenParser, endings: &Endings, effort: Effort) -> Option<Vec<TokenId>> {
+    let search = |turns| {
+        let mut search = Search { endings, effort, turns, taken: HashMap::new() };
+        search.finish(&mut parser.parser.clone(), MAX_BYTES, true)
+    };
+    let direct = (!endings.circles.load(Ordering::Relaxed)).then(|| search(false)).flatten();
+    let bytes = match direct {
+        Some(bytes) => bytes,
+        None => {
+            if !endings.circles.swap(true, Ordering::Relaxed) {
+                // They know of one way each.
+                endings.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            }
+            search(true)?
+        }
+    };
     spelt(parser.token_env.tok_trie(), &bytes)
 }
 
 struct Search<'a> {
     endings: &'a Endings,
-    /// How many more copies it may make.
-    copies: usize,
+    /// What is left of it.
+    effort: Effort,
+    /// Whether it turns off where it has been before.
+    turns: bool,
+    /// How often it ended the lexeme of one state by another.
+    taken: HashMap<(StateID, StateID), u32>,
 }
 
 impl Search<'_> {
+    fn spend(&mut self) -> Option<()> {
+        self.effort.steps = self.effort.steps.checked_sub(1)?;
+        Some(())
+    }
+
     fn copy(&mut self, parser: &Parser) -> Option<Parser> {
-        self.copies = self.copies.checked_sub(1)?;
-        Some(parser.clone())
+        self.spend().map(|()| parser.clone())
     }
 
     /// The bytes from here to the end, at most `most`.
@@ -84,18 +132,7 @@ impl Search<'_> {
                 out.extend(self.shortest(at, &ways, most - out.len())?);
                 return Some(out);
             }
-            let state = at.with_recognizer(|r| r.lexer_state());
-            let known = self.endings.get(state);
-            let ending = match known.filter(|bytes| push_if(at, bytes)) {
-                Some(bytes) => bytes.into_vec(),
-                None => {
-                    let bytes = self.lexeme(at)?;
-                    self.endings.keep(state, &bytes);
-                    push(at, &bytes)?;
-                    bytes
-                }
-            };
-            out.extend(ending);
+            out.extend(self.end_lexeme(at)?);
         }
     }
 
@@ -117,29 +154,69 @@ impl Search<'_> {
         best
     }
 
-    /// The fewest bytes that end the lexeme at hand.
-    fn lexeme(&mut self, at: &mut Parser) -> Option<Vec<u8>> {
+    /// Finishes the lexeme at hand, if need be another way than the last time.
+    fn end_lexeme(&mut self, at: &mut Parser) -> Option<Vec<u8>> {
+        self.spend()?;
+        let state = at.with_recognizer(|r| r.lexer_state());
+        let fits = |at: &mut Parser, all: &[Ending]| all.iter().all(|e| goes(at, &e.bytes));
+        let endings = match self.endings.get(state).filter(|all| fits(at, all)) {
+            Some(known) => known,
+            None => {
+                let found: Arc<[Ending]> = self.lexeme(at)?.into();
+                self.endings.keep(state, &found);
+                found
+            }
+        };
+        let taken = |ending: &&Ending| self.taken.get(&(state, ending.by)).copied().unwrap_or(0);
+        let ending = endings.iter().min_by_key(taken)?;
+        if self.turns {
+            *self.taken.entry((state, ending.by)).or_default() += 1;
+        }
+        push(at, &ending.bytes)?;
+        Some(ending.bytes.to_vec())
+    }
+
+    /// The fewest bytes that end the lexeme at hand; if it turns, several such.
+    fn lexeme(&mut self, at: &mut Parser) -> Option<Vec<Ending>> {
+        let plain = self.lexeme_of(at, FIRST);
+        plain.or_else(|| {
+            let others = (0u8..=u8::MAX).filter(|b| !FIRST.contains(b));
+            let all: Vec<u8> = FIRST.iter().copied().chain(others).collect();
+            self.lexeme_of(at, &all)
+        })
+    }
+
+    fn lexeme_of(&mut self, at: &mut Parser, bytes: &[u8]) -> Option<Vec<Ending>> {
+        let wanted = if self.turns { MAX_ENDS } else { 1 };
+        let mut found: Vec<Ending> = Vec::new();
         let mut seen = HashSet::from([at.with_recognizer(|r| r.lexer_state())]);
         let mut open = VecDeque::from([(self.copy(at)?, Vec::new())]);
-        for _ in 0..MAX_LEXEME_COPIES {
-            let (mut here, bytes) = open.pop_front()?;
-            for (byte, state) in allowed(&mut here) {
+        for _ in 0..self.effort.lexeme {
+            let Some((mut here, before)) = open.pop_front() else { break };
+            let by = here.with_recognizer(|r| r.lexer_state());
+            for (byte, state) in allowed(&mut here, bytes) {
                 // The same state after a byte that ends something may be that of another row.
-                if !seen.insert(state) && !b"\"}],:".contains(&byte) {
+                if !seen.insert(state) && !ends(byte) {
                     continue;
                 }
                 let mut there = self.copy(&here)?;
                 if push(&mut there, &[byte]).is_none() {
                     continue;
                 }
-                let bytes = [&bytes[..], &[byte]].concat();
-                if !there.has_pending_lexeme_bytes() || there.is_accepting() {
-                    return Some(bytes);
+                let path = [&before[..], &[byte]].concat();
+                if there.has_pending_lexeme_bytes() && !there.is_accepting() {
+                    open.push_back((there, path));
+                    continue;
                 }
-                open.push_back((there, bytes));
+                if found.iter().all(|e| e.by != by) {
+                    found.push(Ending { bytes: path.into(), by });
+                }
+                if found.len() >= wanted {
+                    return Some(found);
+                }
             }
         }
-        None
+        Some(found).filter(|found| !found.is_empty())
     }
 }
 
@@ -151,29 +228,28 @@ fn push(at: &mut Parser, bytes: &[u8]) -> Option<()> {
     at.apply_token(bytes, 0).ok().map(|_| ())
 }
 
-/// Takes the bytes if all of them are allowed; else `at` is as it was.
-fn push_if(at: &mut Parser, bytes: &[u8]) -> bool {
-    let mut there = at.clone();
-    let goes = push(&mut there, bytes).is_some();
-    if goes {
-        *at = there;
-    }
-    goes
+/// Whether the bytes may come next.
+fn goes(at: &mut Parser, bytes: &[u8]) -> bool {
+    at.with_recognizer(|r| {
+        r.trie_started("closing");
+        let pushed = bytes.iter().take_while(|byte| r.try_push_byte(**byte)).count();
+        r.pop_bytes(pushed);
+        r.trie_finished();
+        pushed == bytes.len()
+    })
 }
 
-/// The bytes that may come next, each with the lexer's state after it; what leads to a state that an
-/// earlier one leads to is left out.
-fn allowed(at: &mut Parser) -> Vec<(u8, StateID)> {
+/// Those of `bytes` that may come next, each with the lexer's state after it; what leads to a state that
+/// an earlier one leads to is left out.
+fn allowed(at: &mut Parser, bytes: &[u8]) -> Vec<(u8, StateID)> {
     at.with_recognizer(|r| {
         r.trie_started("closing");
         let mut found: Vec<(u8, StateID)> = Vec::new();
-        let others = (0u8..=u8::MAX).filter(|b| !FIRST.contains(b));
-        for byte in FIRST.iter().copied().chain(others) {
+        for &byte in bytes {
             if r.try_push_byte(byte) {
                 let state = r.lexer_state();
                 r.pop_bytes(1);
-                let ends = b"\"}],:".contains(&byte);
-                if ends || found.iter().all(|(_, other)| *other != state) {
+                if ends(byte) || found.iter().all(|(_, other)| *other != state) {
                     found.push((byte, state));
                 }
             }
@@ -183,9 +259,15 @@ fn allowed(at: &mut Parser) -> Vec<(u8, StateID)> {
     })
 }
 
+/// Whether the byte may end something in JSON.
+const fn ends(byte: u8) -> bool {
+    matches!(byte, b'"' | b'}' | b']' | b',' | b':')
+}
+
 /// The ways out of a choice, where the grammar is at one and none of them just ends something.
 fn ways(at: &mut Parser) -> Option<Vec<u8>> {
-    let bytes: Vec<u8> = allowed(at).iter().map(|(byte, _)| *byte).collect();
+    let printable: Vec<u8> = (b' '..=b'~').collect();
+    let bytes: Vec<u8> = allowed(at, &printable).iter().map(|(byte, _)| *byte).collect();
     let ends =
         bytes.iter().any(|b| b"}]".contains(b)) || (bytes.contains(&b'"') && bytes.len() > 8);
     let is_number = bytes.iter().all(|b| b.is_ascii_digit() || b".-".contains(b));

@@ -112,8 +112,8 @@ pub trait Constraint: Send {
     /// Whether the answer must end here.
     fn must_stop(&mut self) -> bool;
 
-    /// Tokens of the shortest answer that is known, from its beginning.
-    fn least(&self) -> usize;
+    /// The shortest answer that is known, from its beginning.
+    fn least(&self) -> &[u32];
 
     /// Tokens that complete the answer from here, as few as could be found; none if no way was found.
     /// They are not consumed.

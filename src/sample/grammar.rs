@@ -5,7 +5,7 @@
 //! some hundred milliseconds and a few megabytes. A JSON schema comes as a Lark grammar of our own:
 //! llguidance's own reading of schemas refuses half of the standard and is not exact for the rest.
 
-use super::closing::{Endings, closing};
+use super::closing::{Endings, QUICK, THOROUGH, closing};
 use super::constraint::{Constraint, ConstraintError, Masked, ResponseShape};
 use super::mask::TokenMask;
 use super::schema;
@@ -90,8 +90,8 @@ struct Cached {
 struct Grammar {
     parser: TokenParser,
     endings: Arc<Endings>,
-    /// Tokens of the shortest answer that is known.
-    least: usize,
+    /// The shortest answer that is known.
+    least: Arc<[u32]>,
 }
 
 impl GrammarFactory {
@@ -173,13 +173,12 @@ impl GrammarFactory {
         }
         parser.start_without_prompt();
         let endings = Arc::new(Endings::default());
-        let least = closing(&parser, &endings);
+        let least = closing(&parser, &endings, THOROUGH);
         let least = least.ok_or_else(|| ConstraintError::TooLarge {
             what: name(shape),
             limit: "what is looked through for its shortest answer".to_owned(),
         })?;
-        let least = least.len();
-        Ok(Grammar { parser, endings, least })
+        Ok(Grammar { parser, endings, least: least.into() })
     }
 
     fn cached(&self, key: &str) -> Option<Grammar> {
@@ -407,15 +406,15 @@ impl Constraint for Guided {
         matches!(self.mask(), Ok(Masked::Stop))
     }
 
-    fn least(&self) -> usize {
-        self.grammar.least
+    fn least(&self) -> &[u32] {
+        &self.grammar.least
     }
 
     fn closing(&mut self) -> Option<Vec<u32>> {
         if self.is_stopped() {
             return self.is_complete().then(Vec::new);
         }
-        closing(&self.grammar.parser, &self.grammar.endings)
+        closing(&self.grammar.parser, &self.grammar.endings, QUICK)
     }
 }
 

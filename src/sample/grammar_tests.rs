@@ -150,7 +150,7 @@ fn an_answer_can_be_closed_at_any_point() {
         let validator = jsonschema::validator_for(schema).unwrap();
         for _ in 0..30 {
             let mut c = factory.compile(&ResponseShape::JsonSchema(schema.clone())).unwrap();
-            assert_eq!(c.closing().map(|tokens| tokens.len()), Some(c.least()));
+            assert_eq!(c.closing().as_deref(), Some(c.least()));
             let mut bytes = Vec::new();
             for _ in 0..60 {
                 let Masked::Tokens(mask) = c.mask().unwrap() else { break };
@@ -197,7 +197,8 @@ fn the_shortest_way_is_taken_where_there_is_a_choice() {
 
 #[test]
 fn an_answer_without_an_end_in_reach_is_refused() {
-    let endless = factory().compile(&ResponseShape::Regex("a{20000}".into())).map(|_| ());
+    let long = json!({"type": "array", "items": {"type": "integer"}, "minItems": 4_000_000});
+    let endless = factory().compile(&ResponseShape::JsonSchema(long)).map(|_| ());
     assert!(matches!(endless, Err(ConstraintError::TooLarge { .. })), "{endless:?}");
 }
 

@@ -47,6 +47,11 @@ impl StopStrings {
         Stopped::No
     }
 
+    /// Forgets what was held back.
+    pub fn restart(&mut self) {
+        self.held.clear();
+    }
+
     /// The answer ended otherwise: gives out what was held back.
     pub fn finish(&mut self, out: &mut String) {
         out.push_str(&self.held);

@@ -516,7 +516,6 @@ fn size_depth_and_work_are_bounded() {
         json!({"enum": names}),
         json!({"enum": (0..900).collect::<Vec<_>>()}),
         json!({"const": names}),
-        json!({"type": "array", "items": {"type": "integer"}, "minItems": 4_000_000}),
         json!({"type": "string", "maxLength": 4_000_000_000u64}),
     ] {
         let head: String = schema.to_string().chars().take(80).collect();
