@@ -14,6 +14,7 @@
 //! board -> { config, core }
 //! supervisor -> pressure -> core
 //! { cli, supervisor } -> sheet -> { bundle, core }     { supervisor, runtime } -> measurements
+//! { cli, supervisor } -> calibration
 //! cli -> store -> bundle
 //! ```
 //!
@@ -28,13 +29,14 @@
 //! - [`pressure`] reads heat and power, and says how hard slmd may work.
 //! - [`watch`] decides when sensor readings become an alert, and when the model is asked about it.
 //! - [`sheet`] prices the memory of the whole process; [`measurements`] remembers what only a run
-//!   can tell.
+//!   can tell; [`calibration`] fits how sure answers say they are to how often they are right.
 //! - [`board`] knows what the machine is, and defaults that fit it.
 //! - [`store`] keeps models on a disk, one of them active, whatever ends a command that changes that.
 //! - [`config`], [`supervisor`] and [`cli`] make a process of it.
 
 pub mod board;
 pub mod bundle;
+pub mod calibration;
 pub mod cli;
 pub mod client;
 pub mod config;

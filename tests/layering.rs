@@ -14,6 +14,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("pressure", &["core"]),
     // Figures of which it does not know what they mean.
     ("measurements", &[]),
+    ("calibration", &[]),
     ("sheet", &["core", "bundle"]),
     ("bundle", &["core"]),
     // Models as files: whether one is good enough to serve is decided above.
@@ -50,6 +51,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "pressure",
             "watch",
             "measurements",
+            "calibration",
             "sheet",
         ],
     ),
@@ -69,6 +71,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "config",
             "board",
             "supervisor",
+            "calibration",
             "sheet",
             "store",
             "watch",

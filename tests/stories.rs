@@ -31,6 +31,7 @@ fn plan(model: &str, engine: EngineKind) -> Option<Plan> {
             prompt_bytes: 4096,
         },
         tasks: Vec::new(),
+        calibrations: None,
         memory_bytes: 4 << 30,
         watched_tasks: Vec::new(),
         freedom: Freedom { sessions: true, context: true },

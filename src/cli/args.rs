@@ -53,6 +53,10 @@ pub enum Command {
     Model(super::model::ModelArgs),
     /// Try the rules that turn sensor topics into alerts
     Watch(super::watch::WatchArgs),
+    /// Try a task on examples whose answers are known
+    Task(super::task::TaskArgs),
+    /// Fit how sure a task's answers say they are to how often they are right
+    Calibrate(Box<super::task::CalibrateArgs>),
     /// Print completions for a shell
     Completions(super::shell::CompletionsArgs),
     /// Write the manual pages, for packages

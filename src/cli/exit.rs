@@ -18,6 +18,8 @@ pub const NO_INPUT: u8 = 66;
 pub const UNAVAILABLE: u8 = 69;
 /// A fault of slmd.
 pub const INTERNAL: u8 = 70;
+/// An output file cannot be written.
+pub const CANNOT_WRITE: u8 = 73;
 /// It may work later.
 pub const TEMPORARY: u8 = 75;
 /// The user may not.

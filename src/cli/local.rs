@@ -5,6 +5,7 @@ use super::args::LocalArgs;
 use super::exit::{Failure, INTERNAL};
 use super::serve;
 use super::term::Progress;
+use crate::config::Settings;
 use crate::core::request::RequestId;
 use crate::runtime::{Event, Origin, Outbox, Service};
 use crate::supervisor::{Plan, bring_up};
@@ -21,14 +22,28 @@ const OUTBOX: usize = 256;
 /// As `slmd serve`.
 pub fn load(args: &LocalArgs, progress: &Progress) -> Result<Box<dyn Answerer>, Failure> {
     super::log_to_stderr("warn");
-    let flags = serve::flags(&[
+    bring(&plan(&serve::settings(None, &flags(args))?), progress)
+}
+
+/// These arguments as the configuration takes them.
+pub fn flags(args: &LocalArgs) -> Vec<(&'static str, String)> {
+    serve::flags(&[
         ("model", args.model.as_deref().map(|m| m.display().to_string())),
         ("engine", args.engine.clone()),
-    ]);
-    let settings = serve::settings(None, &flags)?;
-    // Nobody watches anything here, and nobody else asks.
-    let plan = Plan { watched_tasks: Vec::new(), ..Plan::from(&settings) }.alone();
-    let runtime = bring_up(&plan, &|phase| progress.phase(phase))?;
+    ])
+}
+
+/// What is brought up for one who asks: nobody watches anything here, and nobody else asks.
+pub fn plan(settings: &Settings) -> Plan {
+    Plan { watched_tasks: Vec::new(), ..Plan::from(settings) }.alone()
+}
+
+/// Loads what the plan says.
+///
+/// # Errors
+/// As `slmd serve`.
+pub fn bring(plan: &Plan, progress: &Progress) -> Result<Box<dyn Answerer>, Failure> {
+    let runtime = bring_up(plan, &|phase| progress.phase(phase))?;
     Ok(Box::new(Local::new(runtime.handle())))
 }
 

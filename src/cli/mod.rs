@@ -25,6 +25,7 @@ mod remote;
 mod serve;
 mod shell;
 mod status;
+mod task;
 mod try_provider;
 mod watch;
 
@@ -39,6 +40,7 @@ pub use model::{
     TrialArgs, VerifyArgs,
 };
 pub use shell::{CompletionsArgs, ManArgs, Shell};
+pub use task::{CalibrateArgs, TaskArgs, TaskCommand, TaskTestArgs};
 pub use watch::{RuleArgs, WatchArgs, WatchCommand, WatchTestArgs};
 
 use clap::Parser;
@@ -79,6 +81,8 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::TryProvider => try_provider::run(),
         Command::Model(args) => model::run(args),
         Command::Watch(args) => watch::run(args),
+        Command::Task(args) => task::run(args),
+        Command::Calibrate(args) => task::calibrate(args),
         Command::Completions(args) => shell::completions(args),
         Command::Man(args) => shell::man(args),
     }

@@ -15,8 +15,9 @@ const TASK_KEYS: &[(&str, &str, &str)] = &[
         "output",
         "table",
         "The shape of the answer: exactly one of `json-schema` (a path), `choice` \
-     (a list of labels), `regex`, `lark` (a path), `json-object = true`. Paths are relative to the \
-     file that holds the task.",
+     (a list of labels, of which the likeliest is the answer), `choice-by-mean` (the same, by the mean of \
+     a label's tokens), `regex`, `lark` (a path), `json-object = true`. Paths are relative to the file \
+     that holds the task.",
     ),
     ("max-tokens", "integer", "The most tokens of the answer, at least 1."),
     ("deadline-ms", "integer", "Milliseconds from arrival to the whole answer, at least 1."),
@@ -29,6 +30,25 @@ const TASK_KEYS: &[(&str, &str, &str)] = &[
     ("repetition-penalty", "number", "Divides the logits of tokens seen: above 0, at most 10."),
     ("stop", "list", "Texts that end the answer; they are not part of it."),
     ("best-effort", "boolean", "Serve requests even if their deadline cannot be met."),
+    (
+        "on-deadline",
+        "text",
+        "What becomes of an answer whose time or tokens run out before it has its shape: `error` (the \
+         default of tasks), or `complete`: it is completed, and `filled` names what is not the model's.",
+    ),
+    ("min-confidence", "number", "Answers that are less sure say `abstained`: 0 to 1."),
+    (
+        "confidence-fields",
+        "list",
+        "JSON pointers to the fields that matter for that; `*` stands for any name or index. Left out: \
+         all of them.",
+    ),
+    (
+        "confidence-temperature",
+        "number",
+        "How sure answers are, as `slmd calibrate` fits it: above 0, at most 100. Left out: what it \
+         has kept for this model, else what the bundle says, else 1.",
+    ),
 ];
 
 /// Keys of `[[mqtt.quota]]` beside [`QUOTA_KEYS`].

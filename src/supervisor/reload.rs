@@ -7,7 +7,7 @@ use super::start::{
     Beside, Fit, Outlook, Plan, Served, StartError, Trust, fit, open_bundle, outlook,
 };
 use crate::board::Room;
-use crate::bundle::{Bundle, Task};
+use crate::bundle::Bundle;
 use crate::config::Settings;
 use crate::runtime::{Exchange, ExchangeError, Handle};
 use crate::sheet::{Item, Sheet};
@@ -176,7 +176,9 @@ impl Reload {
         let bundle = open_bundle(&plan)?;
         let how = if bundle.hash != self.served.hash || !settings.loads_like(&self.settings) {
             self.exchange(plan, bundle, phase)?
-        } else if settings.serves_like(&self.settings) {
+        } else if settings.serves_like(&self.settings)
+            && plan.calibrations == self.served.plan.calibrations
+        {
             "nothing has changed"
         } else {
             self.retask(plan)?;
@@ -187,7 +189,7 @@ impl Reload {
     }
 
     fn retask(&mut self, plan: Plan) -> Result<(), Fault> {
-        let tasks: Vec<Task> = self.served.tasks.iter().chain(&plan.tasks).cloned().collect();
+        let tasks = plan.calibrated(&self.served.tasks, &self.served.hash);
         let missing = |(_, task): &&(String, String)| tasks.iter().all(|t| t.name != *task);
         if let Some((watch, task)) = plan.watched_tasks.iter().find(missing).cloned() {
             let known = tasks.into_iter().map(|task| task.name).collect();

@@ -4,6 +4,7 @@ use super::budget::{Budget, Ceiling, Gauge, Settled, remember};
 use super::{providers, warm_up};
 use crate::board::Room;
 use crate::bundle::{Bundle, BundleError, Task};
+use crate::calibration::Calibrations;
 use crate::config::{Environment, Origin, Settings, Sourced, format_bytes};
 use crate::core::cpus::CpuList;
 use crate::core::plan::{Caps, EngineKind};
@@ -45,6 +46,8 @@ pub struct Plan {
     pub limits: Limits,
     /// Tasks of the configuration.
     pub tasks: Vec<Task>,
+    /// How sure their answers are; none: not one task is calibrated, whatever it says.
+    pub calibrations: Option<Calibrations>,
     /// Memory of the whole process, in bytes.
     pub memory_bytes: u64,
     /// What clients may take of it.
@@ -94,6 +97,7 @@ impl From<&Settings> for Plan {
                 prompt_bytes: settings.prompt_bytes.value,
             },
             tasks: settings.tasks.iter().map(|task| task.value.clone()).collect(),
+            calibrations: Some(Calibrations::read(&settings.state_dir.value)),
             memory_bytes: settings.memory_bytes.value,
             demands: demands(settings),
             cache_dir: Environment::current()
@@ -111,6 +115,28 @@ impl From<&Settings> for Plan {
 }
 
 impl Plan {
+    /// The tasks of the bundle and of the configuration, calibrated. What the configuration says of that
+    /// comes first, then what was found on this machine, then what the bundle says.
+    pub fn all_tasks(&self, bundle: &Bundle) -> Vec<Task> {
+        self.calibrated(&bundle.tasks, &bundle.hash)
+    }
+
+    pub(super) fn calibrated(&self, of_bundle: &[Task], hash: &str) -> Vec<Task> {
+        let found = |task: &Task| match &self.calibrations {
+            None => Some(1.0),
+            Some(all) => all.temperature(&task.name, hash),
+        };
+        let bundled = of_bundle.iter().map(|task| Task {
+            confidence_temperature: found(task).or(task.confidence_temperature),
+            ..task.clone()
+        });
+        let own = self.tasks.iter().map(|task| {
+            let written = task.confidence_temperature.filter(|_| self.calibrations.is_some());
+            Task { confidence_temperature: written.or_else(|| found(task)), ..task.clone() }
+        });
+        bundled.chain(own).collect()
+    }
+
     /// The same with the directory that the model's path leads to now: if it is a link, it may lead
     /// elsewhere tomorrow.
     #[must_use]
@@ -503,7 +529,7 @@ fn load_with(
     let mut budget = Budget::new(plan, &bundle, &choice)?;
     let mut settled = budget.settle()?;
     phase("reading the tokenizer");
-    let model = Model::new(&bundle, &plan.tasks)?;
+    let model = Model::new(&bundle, &plan.all_tasks(&bundle))?;
     check_watches(plan, &model)?;
     gauge.text();
     let engine = loop {

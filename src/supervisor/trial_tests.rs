@@ -27,6 +27,7 @@ fn plan(cache: &Path) -> Plan {
             prompt_bytes: 4096,
         },
         tasks: Vec::new(),
+        calibrations: None,
         memory_bytes: 1 << 40,
         demands: Demands { queue: 2, prompt_bytes: 4096, clients: 0, message_bytes: 0, mqtt: None },
         cache_dir: cache.to_owned(),
