@@ -246,7 +246,7 @@ fn whenever_an_answer_ends_it_has_its_shape() {
         let (runtime, _cache) = start(engine);
         let mut rng = Rng::new(23);
         let (mut answered, mut filled, mut refused, mut late) = (0, 0, 0, 0);
-        for round in 0..120 {
+        for round in 0..300 {
             let schema = schema(&mut rng, 3);
             let valid = jsonschema::validator_for(&schema).unwrap();
             let short = rng.next_u64().is_multiple_of(2);
@@ -277,7 +277,8 @@ fn whenever_an_answer_ends_it_has_its_shape() {
                 }
                 // The deadline passed before the first token.
                 Reply::Error { reason, .. } => {
-                    assert_eq!(reason.code, ErrorCode::DeadlineExceeded, "{reason} of {schema}");
+                    let is_late = [ErrorCode::DeadlineExceeded, ErrorCode::Expired];
+                    assert!(is_late.contains(&reason.code), "{reason} of {schema}");
                     late += 1;
                 }
                 other => panic!("{other:?}"),
@@ -286,6 +287,6 @@ fn whenever_an_answer_ends_it_has_its_shape() {
         println!(
             "{engine:?}: {answered} answered, {filled} of them completed, {refused} too short, {late} late"
         );
-        assert!(answered > 60 && filled > 15, "{answered} {filled} {refused} {late}");
+        assert!(answered > 200 && filled > 10, "{answered} {filled} {refused} {late}");
     }
 }

@@ -169,7 +169,7 @@ fn serving(engine: &str, more: &str) -> Daemon {
         "engine = {engine:?}\nthreads = 2\n{more}\n[budget]\nmemory = '1GiB'\ncontext-tokens = 128\n"
     );
     let daemon = Daemon::start(&config, &[]);
-    let ask = Ask { prompt: Some("warm".into()), max_tokens: Some(2), ..Ask::default() };
+    let ask = Ask { prompt: Some("warm".into()), max_tokens: Some(64), ..Ask::default() };
     daemon.client().ask(&ask, |_| {}).expect("an answer");
     daemon
 }

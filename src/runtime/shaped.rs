@@ -54,13 +54,18 @@ impl Shaped {
         if self.on_deadline == OnDeadline::Error || left > self.look_at {
             return None;
         }
-        match self.constraint.closing().filter(|tokens| tokens.len() <= left as usize) {
-            Some(tokens) => {
+        match self.constraint.closing() {
+            Some(tokens) if tokens.len() <= left as usize => {
                 self.look_at = next_look(left, tokens.len() as u32, self.said);
                 self.kept = Some(Closing { keeps: has, tokens });
                 None
             }
-            None => Some(self.last_kept()),
+            // There may be one all the same; what was kept is there still.
+            None if !self.said => {
+                self.look_at = next_look(left, 0, false);
+                None
+            }
+            _ => Some(self.last_kept()),
         }
     }
 

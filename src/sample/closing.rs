@@ -29,8 +29,10 @@ const MAX_BYTES: usize = 16 << 10;
 const MAX_WAYS: usize = 12;
 /// Ends of one lexeme that are taken for different ones.
 const MAX_ENDS: usize = 4;
-/// Lexer states whose ends are remembered.
-const MAX_REMEMBERED: usize = 1_000;
+/// Lexer states whose ends are remembered,
+const MAX_REMEMBERED: usize = 500;
+/// and those of one lexeme.
+const MAX_REMEMBERED_OF_ONE: usize = 64;
 
 /// How long a search may take.
 #[derive(Debug, Clone, Copy)]
@@ -58,8 +60,16 @@ pub struct Endings {
 /// it, however alike the states after that byte are.
 #[derive(Debug, Clone)]
 struct Ending {
-    bytes: Box<[u8]>,
+    /// Shared with the states that the same bytes lead through.
+    shared: Arc<[u8]>,
+    from: usize,
     by: StateID,
+}
+
+impl Ending {
+    fn bytes(&self) -> &[u8] {
+        &self.shared[self.from..]
+    }
 }
 
 impl Endings {
@@ -67,10 +77,19 @@ impl Endings {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&state).cloned()
     }
 
-    fn keep(&self, state: StateID, endings: &Arc<[Ending]>) {
+    fn keep(&self, state: StateID, endings: Arc<[Ending]>) {
         let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() < MAX_REMEMBERED {
-            all.insert(state, Arc::clone(endings));
+            all.insert(state, endings);
+        }
+    }
+
+    /// Keeps an ending for the states that it leads through too, but for some of many.
+    fn keep_along(&self, states: &[StateID], ending: &Ending) {
+        let stride = states.len().div_ceil(MAX_REMEMBERED_OF_ONE).max(1);
+        for (from, &state) in states.iter().enumerate().step_by(stride) {
+            let from = ending.from + from;
+            self.keep(state, Arc::from([Ending { from, ..ending.clone() }]));
         }
     }
 }
@@ -158,12 +177,12 @@ impl Search<'_> {
     fn end_lexeme(&mut self, at: &mut Parser) -> Option<Vec<u8>> {
         self.spend()?;
         let state = at.with_recognizer(|r| r.lexer_state());
-        let fits = |at: &mut Parser, all: &[Ending]| all.iter().all(|e| goes(at, &e.bytes));
+        let fits = |at: &mut Parser, all: &[Ending]| all.iter().all(|e| goes(at, e.bytes()));
         let endings = match self.endings.get(state).filter(|all| fits(at, all)) {
             Some(known) => known,
             None => {
                 let found: Arc<[Ending]> = self.lexeme(at)?.into();
-                self.endings.keep(state, &found);
+                self.endings.keep(state, Arc::clone(&found));
                 found
             }
         };
@@ -172,8 +191,8 @@ impl Search<'_> {
         if self.turns {
             *self.taken.entry((state, ending.by)).or_default() += 1;
         }
-        push(at, &ending.bytes)?;
-        Some(ending.bytes.to_vec())
+        push(at, ending.bytes())?;
+        Some(ending.bytes().to_vec())
     }
 
     /// The fewest bytes that end the lexeme at hand; if it turns, several such.
@@ -188,28 +207,47 @@ impl Search<'_> {
 
     fn lexeme_of(&mut self, at: &mut Parser, bytes: &[u8]) -> Option<Vec<Ending>> {
         let wanted = if self.turns { MAX_ENDS } else { 1 };
-        let mut found: Vec<Ending> = Vec::new();
-        let mut seen = HashSet::from([at.with_recognizer(|r| r.lexer_state())]);
-        let mut open = VecDeque::from([(self.copy(at)?, Vec::new())]);
+        let start = at.with_recognizer(|r| r.lexer_state());
+        let (mut found, mut seen) = (Vec::<Ending>::new(), HashSet::from([start]));
+        let mut paths = vec![Step { before: 0, byte: 0, state: start }];
+        let mut open = VecDeque::from([(self.copy(at)?, 0)]);
         for _ in 0..self.effort.lexeme {
-            let Some((mut here, before)) = open.pop_front() else { break };
-            let by = here.with_recognizer(|r| r.lexer_state());
+            let Some((mut here, from)) = open.pop_front() else { break };
+            let by = paths[from].state;
             for (byte, state) in allowed(&mut here, bytes) {
-                // The same state after a byte that ends something may be that of another row.
-                if !seen.insert(state) && !ends(byte) {
+                // A state that was seen leads nowhere new, unless this byte ends the lexeme.
+                let is_new = seen.insert(state);
+                if !is_new && !ends(byte) {
                     continue;
                 }
                 let mut there = self.copy(&here)?;
                 if push(&mut there, &[byte]).is_none() {
                     continue;
                 }
-                let path = [&before[..], &[byte]].concat();
-                if there.has_pending_lexeme_bytes() && !there.is_accepting() {
-                    open.push_back((there, path));
+                let is_end = !there.has_pending_lexeme_bytes() || there.is_accepting();
+                if !is_new && !is_end {
                     continue;
                 }
+                paths.push(Step { before: from, byte, state });
+                let last = paths.len() - 1;
+                let rest = match is_end {
+                    true => Vec::new(),
+                    false => match self.known_end(&mut there, state) {
+                        Some(rest) => rest,
+                        None => {
+                            open.push_back((there, last));
+                            continue;
+                        }
+                    },
+                };
                 if found.iter().all(|e| e.by != by) {
-                    found.push(Ending { bytes: path.into(), by });
+                    let (states, mut path) = path(&paths, last);
+                    path.extend(rest);
+                    let ending = Ending { shared: path.into(), from: 0, by };
+                    if !self.turns {
+                        self.endings.keep_along(&states, &ending);
+                    }
+                    found.push(ending);
                 }
                 if found.len() >= wanted {
                     return Some(found);
@@ -218,6 +256,34 @@ impl Search<'_> {
         }
         Some(found).filter(|found| !found.is_empty())
     }
+
+    /// What is known to end the lexeme from `state` on.
+    fn known_end(&self, at: &mut Parser, state: StateID) -> Option<Vec<u8>> {
+        let known = self.endings.get(state).filter(|_| !self.turns)?;
+        let bytes = known.first()?.bytes();
+        goes(at, bytes).then(|| bytes.to_vec())
+    }
+}
+
+/// A byte on a way through a lexeme, and the lexer's state after it.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    before: usize,
+    byte: u8,
+    state: StateID,
+}
+
+/// The states before each byte of the way to a step, and the bytes.
+fn path(steps: &[Step], last: usize) -> (Vec<StateID>, Vec<u8>) {
+    let (mut states, mut bytes, mut at) = (Vec::new(), Vec::new(), last);
+    while at != 0 {
+        bytes.push(steps[at].byte);
+        at = steps[at].before;
+        states.push(steps[at].state);
+    }
+    states.reverse();
+    bytes.reverse();
+    (states, bytes)
 }
 
 /// Takes bytes that are allowed.

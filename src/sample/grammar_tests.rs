@@ -196,6 +196,27 @@ fn the_shortest_way_is_taken_where_there_is_a_choice() {
 }
 
 #[test]
+fn long_lexemes_are_closed_from_within() {
+    let digits = ResponseShape::Regex("[0-9]{900}".into());
+    let mut c = factory().compile(&digits).unwrap();
+    assert_eq!(c.least().len(), 900);
+    for has in 1..=900 {
+        c.advance(u32::from(b'7')).unwrap();
+        assert_eq!(c.closing().map(|tokens| tokens.len()), Some(900 - has));
+    }
+}
+
+#[test]
+fn an_end_behind_a_circle_is_found() {
+    let schema = json!({"not": {"propertyNames": {"maxLength": 1}}});
+    let c = factory().compile(&ResponseShape::JsonSchema(schema)).unwrap();
+    let table = Arc::clone(tokenizer().table());
+    let bytes: Vec<u8> = c.least().iter().flat_map(|id| table.bytes(*id)).copied().collect();
+    let value: Value = serde_json::from_slice(&bytes).unwrap();
+    assert!(value.as_object().unwrap().keys().any(|name| name.len() > 1), "{value}");
+}
+
+#[test]
 fn an_answer_without_an_end_in_reach_is_refused() {
     let long = json!({"type": "array", "items": {"type": "integer"}, "minItems": 4_000_000});
     let endless = factory().compile(&ResponseShape::JsonSchema(long)).map(|_| ());

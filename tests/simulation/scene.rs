@@ -127,7 +127,7 @@ impl Scene {
         t.prompt_tokens = 1 + random.below(prompt) as u32;
         t.max_new = 1 + random.below(answer) as u32;
         t.priority = Priority::ALL[random.below(3) as usize];
-        t.least = random.one_in(4).then(|| 1 + random.below(8) as u32);
+        t.least = random.one_in(4).then(|| 1 + random.below(t.max_new.min(8).into()) as u32);
         t.deadline.best_effort = random.one_in(5);
         let first_token = random.one_in(4);
         let mut patience = 10 + random.below(self.patience);

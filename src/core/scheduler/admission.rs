@@ -101,7 +101,7 @@ impl Scheduler {
     /// Lowers the most tokens of an answer to what can be promised, if that is at least `least`.
     fn shorten(&self, promises: &Promises, ticket: &mut Ticket, least: u32) -> Option<Fits> {
         let (mut fits, mut too_many) = (None, ticket.max_new);
-        let mut enough = least.saturating_sub(1);
+        let mut enough = least.min(too_many).saturating_sub(1);
         while too_many - enough > 1 {
             let middle = enough + (too_many - enough) / 2;
             let shorter = Ticket { max_new: middle, ..*ticket };
