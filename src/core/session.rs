@@ -109,6 +109,8 @@ impl Session {
     pub(super) fn go_back(&mut self, tokens: u32) {
         self.known -= tokens;
         self.fed = self.fed.min(self.known);
+        // Else it would count as not having begun to decode, where it had been computed anew.
+        self.prefill = self.prefill.min(self.known);
         self.undone += tokens;
     }
 

@@ -127,7 +127,7 @@ impl Scene {
         t.prompt_tokens = 1 + random.below(prompt) as u32;
         t.max_new = 1 + random.below(answer) as u32;
         t.priority = Priority::ALL[random.below(3) as usize];
-        t.least = random.one_in(4).then(|| 1 + random.below(t.max_new.min(8).into()) as u32);
+        t.least = random.one_in(4).then_some(1 + t.prompt_tokens % t.max_new.min(8));
         t.deadline.best_effort = random.one_in(5);
         let first_token = random.one_in(4);
         let mut patience = 10 + random.below(self.patience);
@@ -191,9 +191,9 @@ impl Scene {
         let natural = if random.one_in(2) { u64::MAX } else { 100 };
         let natural = random.below(natural).min(10_000) as u32;
         let is_shaped = self.grammars && random.one_in(2);
-        let shape = is_shaped.then(|| match random.one_in(3) {
-            true => AnswerShape::Choice(Random(random.next())),
-            false => AnswerShape::Grammar(Random(random.next())),
+        let shape = is_shaped.then(|| match random.next() {
+            seed if seed.is_multiple_of(3) => AnswerShape::Choice(Random(seed)),
+            seed => AnswerShape::Grammar(Random(seed)),
         });
         self.world.submit_shaped(ticket, natural, shape);
     }
