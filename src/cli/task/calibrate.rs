@@ -57,10 +57,11 @@ pub fn run(args: &CalibrateArgs) -> Result<(), Failure> {
                 .hint("run it as the daemon's user, or use --dry-run")
         })?;
     }
-    say(&report(args, &judged, temperature))
+    let kept = (!args.dry_run).then(|| settings.state_dir.value.display().to_string());
+    say(&report(args, &judged, temperature, kept.as_deref()))
 }
 
-fn report(args: &CalibrateArgs, judged: &[Judged], temperature: f64) -> String {
+fn report(args: &CalibrateArgs, judged: &[Judged], temperature: f64, kept: Option<&str>) -> String {
     let right = judged.iter().filter(|one| one.is_right()).count();
     let figures = |t: f64| (expected_error(judged, t), log_loss(judged, t));
     let (before, after) = (figures(1.0), figures(temperature));
@@ -81,7 +82,7 @@ fn report(args: &CalibrateArgs, judged: &[Judged], temperature: f64) -> String {
             .collect();
         let value = json!({
             "task": args.task, "examples": judged.len(), "right": right,
-            "temperature": temperature, "kept": !args.dry_run,
+            "temperature": temperature, "kept": kept,
             "before": {"calibration_error": before.0, "log_loss": before.1},
             "after": {"calibration_error": after.0, "log_loss": after.1},
             "bounds": bounds,
@@ -113,9 +114,11 @@ fn report(args: &CalibrateArgs, judged: &[Judged], temperature: f64) -> String {
         };
         let _ = writeln!(out, "{bound:>14.2}  {share:>6.1} %   {of_those}");
     }
-    out.push_str(match args.dry_run {
-        true => "\nnothing was kept\n",
-        false => "\nkept; the daemon takes it at its next start or reload\n",
-    });
+    let _ = match kept {
+        None => writeln!(out, "\nnothing was kept"),
+        Some(folder) => {
+            writeln!(out, "\nkept in {folder}; the daemon takes it at its next start or reload")
+        }
+    };
     out
 }

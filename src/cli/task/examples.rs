@@ -5,7 +5,7 @@ use crate::cli::answerer::{Answerer, answer};
 use crate::cli::exit::{DATA, Failure};
 use crate::cli::interrupt::was_interrupted;
 use crate::cli::term::Progress;
-use crate::core::error::RejectReason;
+use crate::core::error::{ErrorCode, RejectReason};
 use crate::wire::{Answer, Ask};
 use serde::Deserialize;
 use serde_json::Value;
@@ -99,6 +99,8 @@ pub fn ask_all(
         };
         let reply = match answer(answerer, &ask, &mut |_| ()) {
             Ok(answer) => Ok(answer),
+            // The other examples would hear the same.
+            Err(failure) if is_of_all(&failure) => return Err(failure),
             Err(Failure { reason: Some(reason), .. }) if !was_interrupted() => Err(reason),
             Err(_) if was_interrupted() => break,
             Err(failure) => return Err(failure),
@@ -107,6 +109,11 @@ pub fn ask_all(
         outcomes.push(Outcome { example, reply, is_right });
     }
     Ok(outcomes)
+}
+
+fn is_of_all(failure: &Failure) -> bool {
+    let code = failure.reason.as_ref().map(|reason| reason.code);
+    matches!(code, Some(ErrorCode::UnknownTask | ErrorCode::ShuttingDown))
 }
 
 impl Outcome {
