@@ -10,7 +10,7 @@ use slmd::core::request::Score;
 use slmd::engine::scripted::ScriptedEngine;
 use slmd::engine::{Engine, EngineOptions, peak_rss_bytes_of, process_memory_of};
 use slmd::runtime::{Event, Limits, Model, Origin, Outbox, Runtime};
-use slmd::sample::Rng;
+use slmd::sample::{ResponseShape, Rng};
 use slmd::wire::{Ask, Message, Reply, ResponseFormat};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::process::Command;
@@ -23,9 +23,13 @@ use tokio::sync::mpsc;
 struct Counting;
 
 static HELD_BYTES: AtomicI64 = AtomicI64::new(0);
+/// The most that was held since this was set.
+static PEAK_BYTES: AtomicI64 = AtomicI64::new(0);
 
 fn count(bytes: usize, sign: i64) {
-    HELD_BYTES.fetch_add(sign * bytes as i64, Ordering::Relaxed);
+    let change = sign * bytes as i64;
+    let held = HELD_BYTES.fetch_add(change, Ordering::Relaxed) + change;
+    PEAK_BYTES.fetch_max(held, Ordering::Relaxed);
 }
 
 // SAFETY: every call goes on to the system's allocator unchanged; counting touches no memory of it.
@@ -232,6 +236,35 @@ fn thousands_of_requests_leave_nothing_behind() {
     let runtime = start(model, Box::new(engine));
     assert_nothing_grew(&held_after(&runtime, 6, 1000), 1000);
     end(runtime);
+}
+
+/// Schemas that are little else than names, each as large as `bytes`.
+fn names(n: usize, bytes: usize) -> serde_json::Value {
+    let members: serde_json::Map<String, serde_json::Value> =
+        (0..).map(|i| (format!("n{n}x{i}"), serde_json::json!({}))).take(bytes / 12).collect();
+    serde_json::json!({ "properties": members })
+}
+
+#[test]
+fn grammars_stay_within_their_line() {
+    let _turn = alone();
+    let bundle = Bundle::default_model().expect("the embedded model");
+    let model = Model::new(&bundle, &[]).expect("its text side");
+    for bytes in [500, 2_600, 10_000, 30_000] {
+        let before = HELD_BYTES.load(Ordering::Relaxed);
+        PEAK_BYTES.store(before, Ordering::Relaxed);
+        let mut refused = 0;
+        for n in 0..24 {
+            let shape = ResponseShape::JsonSchema(names(n, bytes));
+            refused += usize::from(model.grammars.compile(&shape).is_err());
+        }
+        let mib = |bytes: i64| (bytes - before) as f64 / f64::from(1 << 20);
+        let held = mib(HELD_BYTES.load(Ordering::Relaxed));
+        let peak = mib(PEAK_BYTES.load(Ordering::Relaxed));
+        println!(
+            "24 schemas of {bytes} bytes: {held:.1} MiB held, {peak:.1} at the peak, {refused} refused"
+        );
+    }
 }
 
 #[cfg(feature = "tract")]
