@@ -411,8 +411,11 @@ fn argmax(logits: &[f32]) -> Option<(f32, u32)> {
 pub(super) fn log_sum_exp(logits: &[f32]) -> Result<f32, SampleError> {
     let (highest, _) = argmax(logits).ok_or(SampleError::NoToken)?;
     let highest = highest.min(f32::MAX);
-    let sums = logits.chunks(BLOCK).map(|chunk| block_sum(chunk, highest, 1.0, f32::MIN));
-    Ok(highest + sums.sum::<f64>().ln() as f32)
+    // Of a mask little is left.
+    let counts = |chunk: &&[f32]| max_of(chunk) > highest - NEGLIGIBLE;
+    let sums = logits.chunks(BLOCK).filter(counts);
+    let total: f64 = sums.map(|chunk| block_sum(chunk, highest, 1.0, f32::MIN)).sum();
+    Ok(highest + total.ln() as f32)
 }
 
 #[cfg(test)]
