@@ -196,8 +196,13 @@ impl Job {
             }
             None => outcome,
         };
-        // Not before: what a client has heard is not taken back.
-        self.show();
+        let may_say = match &self.form {
+            Form::Shaped(shaped) => shaped.may_say(has),
+            Form::Free | Form::Choice(_) => true,
+        };
+        if may_say {
+            self.show();
+        }
         outcome
     }
 

@@ -17,8 +17,8 @@ pub struct Shaped {
     pub is_json: bool,
     /// What becomes of an answer that cannot be finished.
     pub on_deadline: OnDeadline,
-    /// Whether what was said cannot be taken back, since a client has heard it.
-    said: bool,
+    /// Whether a client hears the answer as it comes: what it has heard is not taken back.
+    streams: bool,
     /// The last place where a way to the end was found.
     kept: Option<Closing>,
     /// A way to the end is looked for when no more than so many tokens are left.
@@ -40,12 +40,12 @@ impl Shaped {
         constraint: Box<dyn Constraint>,
         is_json: bool,
         on_deadline: OnDeadline,
-        said: bool,
+        streams: bool,
         most: u32,
     ) -> Self {
         let least = constraint.least().len() as u32;
-        let look_at = next_look(most, least, said);
-        Self { constraint, is_json, on_deadline, said, kept: None, look_at }
+        let look_at = next_look(most, least, streams);
+        Self { constraint, is_json, on_deadline, streams, kept: None, look_at }
     }
 
     /// Looks, if it is time, whether an answer of `has` tokens can still be closed with `left` more; if
@@ -56,17 +56,23 @@ impl Shaped {
         }
         match self.constraint.closing() {
             Some(tokens) if tokens.len() <= left as usize => {
-                self.look_at = next_look(left, tokens.len() as u32, self.said);
+                self.look_at = next_look(left, tokens.len() as u32, self.streams);
                 self.kept = Some(Closing { keeps: has, tokens });
                 None
             }
+            Some(_) => Some(self.last_kept()),
             // There may be one all the same; what was kept is there still.
-            None if !self.said => {
-                self.look_at = next_look(left, 0, false);
+            None => {
+                self.look_at = next_look(left, 0, self.streams);
                 None
             }
-            _ => Some(self.last_kept()),
         }
+    }
+
+    /// Whether an answer of `has` tokens may be said as far as it is: it will not go back behind that.
+    pub fn may_say(&self, has: usize) -> bool {
+        let is_safe = || self.kept.as_ref().is_some_and(|kept| kept.keeps == has);
+        self.on_deadline == OnDeadline::Error || !self.streams || is_safe()
     }
 
     /// How an answer of `has` tokens, with room for `left` more, is closed.
@@ -82,8 +88,8 @@ impl Shaped {
 }
 
 /// With `left` tokens to go and a way to the end of `way`: when to look again.
-const fn next_look(left: u32, way: u32, said: bool) -> u32 {
+const fn next_look(left: u32, way: u32, streams: bool) -> u32 {
     let room = left.saturating_sub(way);
-    let wait = if said || room < 2 { 1 } else { room / 2 };
+    let wait = if streams || room < 2 { 1 } else { room / 2 };
     left.saturating_sub(wait)
 }
