@@ -170,6 +170,9 @@ impl Scheduler {
         let mut tasks = Tasks::new();
         tasks.extend(self.sessions.iter().filter(|s| s.is_promised()).map(Task::new));
         while let Err(Broken(id)) = self.forecast(now, &tasks, EXACT) {
+            if std::env::var_os("DBG_SEED").is_some() {
+                println!("DROP {} {:?}", now.0, id);
+            }
             let at = tasks.iter().position(|t| t.id == id).expect("it broke, so it is there");
             tasks.swap_remove(at);
         }
@@ -268,17 +271,17 @@ impl Scheduler {
         self.free(pace, &tasks)
     }
 
-    /// A plan for whoever does not wait, the widest that holds.
+    /// A plan for whoever does not wait, the widest that holds. All widths are tried: none of them is best
+    /// everywhere, and what ends early can make a wide plan worse (Graham, "Bounds on multiprocessing timing
+    /// anomalies", 1969).
     fn free(&self, pace: Pace, tasks: &Tasks) -> Result<First, Broken> {
         let widest = self.models.iter().map(|m| m.caps.max_rows).max().unwrap_or(1);
         let rows = usize::from(widest).min(tasks.len()).min(MAX_ROWS);
-        let wide = [true, false].map(|prompts_first| Width { rows, prompts_first });
-        let narrow = Width { rows: 1, prompts_first: false };
-        let wide = wide.into_iter().filter(|_| rows > 1);
-        let mut plans = wide.map(|width| self.play(pace, tasks, width));
+        let width = |rows| [true, false].map(|prompts_first| Width { rows, prompts_first });
+        let mut plans = (2..=rows).rev().flat_map(width).map(|width| self.play(pace, tasks, width));
         match plans.find(Result::is_ok) {
             Some(plan) => plan,
-            None => self.play(pace, tasks, narrow),
+            None => self.play(pace, tasks, Width { rows: 1, prompts_first: false }),
         }
     }
 
