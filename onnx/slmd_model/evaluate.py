@@ -1,0 +1,165 @@
+"""`slmd-model eval`: a bundle against JSON lines, answered by the daemon over its socket."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from slmd_model import bundle, scores
+from slmd_model.daemon import Client
+from slmd_model.errors import UserError
+from slmd_model.scores import Answer, interval, mean
+
+DEADLINE_MS = 20_000  # a busy machine must not turn a right answer into a refusal
+
+
+def validators(folder: Path) -> dict:
+    """Task -> what checks its answers against the bundle's schema."""
+    if not (folder / bundle.MANIFEST).is_file():
+        raise UserError(f"{folder}: no {bundle.MANIFEST}", 66)
+    from jsonschema import Draft202012Validator
+
+    tasks = bundle.read(folder).tasks
+    schemas = {name: json.loads((folder / task.schema).read_text()) for name, task in tasks.items() if task.schema}
+    return {name: Draft202012Validator(schema) for name, schema in schemas.items()}
+
+
+def confidence(reply: dict) -> float | None:
+    """The reply's own, else the probability of its tokens as far as they say what it is about."""
+    if "confidence" in reply:
+        return reply["confidence"]
+    content = (reply.get("logprobs") or {}).get("content")
+    if content is None:
+        return None
+    end = deciding_length(reply["text"])
+    total, at = 0.0, 0
+    for token in content:
+        if at >= end:
+            break
+        total += token["logprob"]
+        at += len(bytes(token["bytes"]).decode(errors="replace"))
+    return math.exp(min(0.0, total))
+
+
+def deciding_length(text: str) -> int:
+    """Characters up to the end of the label, all where there is none."""
+    for name in scores.LABELS:
+        start = text.find(f'"{name}":"')
+        if start >= 0:
+            return text.find('"', start + len(name) + 4) + 1
+    return len(text)
+
+
+def answer(client: Client, line: dict, checks: dict, logprobs: bool) -> tuple[Answer, dict]:
+    request = {"task": line["task"], "prompt": line["text"], "deadline_ms": DEADLINE_MS, "logprobs": logprobs}
+    reply = client.ask(request)
+    if reply["status"] != "ok":
+        raise UserError(f"{line['task']}: {line['text']!r}: {reply['error']['code']}: {reply['error']['message']}", 70)
+    try:
+        got = json.loads(reply["text"])
+    except ValueError:
+        got = None
+    check = checks.get(line["task"])
+    valid = isinstance(got, dict) and (check is None or check.is_valid(got))
+    found = Answer(json.loads(line["answer"]), got, valid, confidence(reply), reply["timings"]["total_ms"])
+    return found, reply
+
+
+def run(socket: Path, lines: list[dict], folder: Path, logprobs: bool = True) -> Iterator[tuple[dict, Answer, dict]]:
+    """(line, answer, reply) of every line, one after the other."""
+    client, checks = Client(socket), validators(folder)
+    for line in tqdm(lines, unit="line", mininterval=2.0):
+        found, reply = answer(client, line, checks, logprobs)
+        yield line, found, reply
+    client.close()
+
+
+def figures(answers: Sequence[Answer], platt: tuple[float, float] | None = None) -> dict:
+    """All figures that the answers of one source have."""
+    found: dict = {
+        "lines": len(answers),
+        "exact": interval(mean(lambda a: a.exact), answers),
+        "valid": mean(lambda a: a.valid)(answers),
+    }
+    wanted = {scores.label(a.want) for a in answers}
+    if wanted - {"", "out_of_scope"}:
+        found["label_accuracy"] = interval(mean(lambda a: scores.label(a.want) == scores.label(a.got)), answers)
+        found["label_macro_f1"] = round(scores.macro_f1(answers), 4)
+    if any("slots" in a.want for a in answers):
+        found["slot_f1"] = interval(scores.slot_f1, answers)
+    outside = [a for a in answers if a.want == scores.REFUSAL]
+    inside = [a for a in answers if a.want != scores.REFUSAL]
+    if outside:
+        found["refusal_recall"] = interval(mean(lambda a: a.refused), outside)
+    if inside:
+        found["false_refusal"] = interval(mean(lambda a: a.refused), inside)
+        found["wrong_answer"] = interval(mean(lambda a: not a.refused and not a.exact), inside)
+    if all(a.confidence is not None for a in answers):
+        found |= calibration(answers, platt)
+    times = [a.ms for a in answers]
+    found["ms"] = {f"p{p}": round(float(np.percentile(times, p)), 2) for p in (50, 95, 99)}
+    return found
+
+
+def pairs(answers: Sequence[Answer]) -> tuple[np.ndarray, np.ndarray]:
+    """(confidence, 1 where right): right in the label where there is one, else exactly."""
+    right = [scores.label(a.want) == scores.label(a.got) if scores.label(a.want) else a.exact for a in answers]
+    return np.array([a.confidence for a in answers]), np.array(right, float)
+
+
+def calibration(answers: Sequence[Answer], platt: tuple[float, float] | None) -> dict:
+    sure, right = pairs(answers)
+    found = {"ece": round(scores.calibration_error(sure, right), 4)}
+    if platt:
+        found["ece_calibrated"] = round(scores.calibration_error(scores.calibrated(sure, *platt), right), 4)
+    return found
+
+
+def by(answers: Sequence[tuple[dict, Answer]], key: str) -> dict[str, list[Answer]]:
+    found: dict[str, list[Answer]] = defaultdict(list)
+    for line, one in answers:
+        found[line[key]].append(one)
+    return dict(sorted(found.items()))
+
+
+def report(answers: Sequence[tuple[dict, Answer]], platt: dict[str, tuple[float, float]]) -> dict:
+    """Figures by source, and by task."""
+    task_of = {line["source"]: line["task"] for line, _ in answers}
+    sources = {name: figures(group, platt.get(task_of[name])) for name, group in by(answers, "source").items()}
+    tasks = {name: figures(group, platt.get(name)) for name, group in by(answers, "task").items()}
+    return {"sources": sources, "tasks": tasks}
+
+
+def fitted(answers: Sequence[tuple[dict, Answer]]) -> dict[str, tuple[float, float]]:
+    """Platt's scaling of each task's confidence; from sentences that choose, never from those that report."""
+    return {
+        task: scores.fit_calibration(*pairs(group))
+        for task, group in by(answers, "task").items()
+        if all(a.confidence is not None for a in group)
+    }
+
+
+def plot(answers: Sequence[tuple[dict, Answer]], platt: dict[str, tuple[float, float]], out: Path) -> None:
+    """The reliability of each task's confidence as a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(5, 5))
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
+    for task, group in by(answers, "task").items():
+        sure, right = pairs(group)
+        sure = scores.calibrated(sure, *platt[task]) if task in platt else sure
+        at = np.minimum((sure * scores.BINS).astype(int), scores.BINS - 1)
+        full = [b for b in range(scores.BINS) if (at == b).sum() >= 5]
+        axes.plot([sure[at == b].mean() for b in full], [right[at == b].mean() for b in full], "o-", label=task)
+    axes.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(out, dpi=120)
+    pyplot.close(figure)
