@@ -14,6 +14,7 @@ from slmd_model.daemon import Client
 from slmd_model.errors import UserError
 from slmd_model.scores import Answer, interval, mean
 
+Scaling = dict[str, tuple[float, float]]  # of the confidences `answer` and `label`
 DEADLINE_MS = 20_000  # a busy machine must not turn a right answer into a refusal
 
 
@@ -28,21 +29,22 @@ def validators(folder: Path) -> dict:
     return {name: Draft202012Validator(schema) for name, schema in schemas.items()}
 
 
-def confidence(reply: dict) -> float | None:
-    """The reply's own, else the probability of its tokens as far as they say what it is about."""
-    if "confidence" in reply:
-        return reply["confidence"]
+def confidences(reply: dict) -> tuple[float | None, float | None]:
+    """Of the whole answer and of its label: the product of the probabilities of the tokens that say it.
+
+    The whole is the reply's own `confidence` where it has one.
+    """
     content = (reply.get("logprobs") or {}).get("content")
     if content is None:
-        return None
+        return reply.get("confidence"), None
     end = deciding_length(reply["text"])
-    total, at = 0.0, 0
+    whole = label = 0.0
+    at = 0
     for token in content:
-        if at >= end:
-            break
-        total += token["logprob"]
+        whole += token["logprob"]
+        label += token["logprob"] if at < end else 0.0
         at += len(bytes(token["bytes"]).decode(errors="replace"))
-    return math.exp(min(0.0, total))
+    return reply.get("confidence", math.exp(min(0.0, whole))), math.exp(min(0.0, label))
 
 
 def deciding_length(text: str) -> int:
@@ -65,7 +67,7 @@ def answer(client: Client, line: dict, checks: dict, logprobs: bool) -> tuple[An
         got = None
     check = checks.get(line["task"])
     valid = isinstance(got, dict) and (check is None or check.is_valid(got))
-    found = Answer(json.loads(line["answer"]), got, valid, confidence(reply), reply["timings"]["total_ms"])
+    found = Answer(json.loads(line["answer"]), got, valid, *confidences(reply), reply["timings"]["total_ms"])
     return found, reply
 
 
@@ -78,7 +80,7 @@ def run(socket: Path, lines: list[dict], folder: Path, logprobs: bool = True) ->
     client.close()
 
 
-def figures(answers: Sequence[Answer], platt: tuple[float, float] | None = None) -> dict:
+def figures(answers: Sequence[Answer], platt: Scaling | None = None) -> dict:
     """All figures that the answers of one source have."""
     found: dict = {
         "lines": len(answers),
@@ -87,7 +89,7 @@ def figures(answers: Sequence[Answer], platt: tuple[float, float] | None = None)
     }
     wanted = {scores.label(a.want) for a in answers}
     if wanted - {"", "out_of_scope"}:
-        found["label_accuracy"] = interval(mean(lambda a: scores.label(a.want) == scores.label(a.got)), answers)
+        found["label_accuracy"] = interval(mean(lambda a: a.label_right), answers)
         found["label_macro_f1"] = round(scores.macro_f1(answers), 4)
     if any("slots" in a.want for a in answers):
         found["slot_f1"] = interval(scores.slot_f1, answers)
@@ -98,24 +100,30 @@ def figures(answers: Sequence[Answer], platt: tuple[float, float] | None = None)
     if inside:
         found["false_refusal"] = interval(mean(lambda a: a.refused), inside)
         found["wrong_answer"] = interval(mean(lambda a: not a.refused and not a.exact), inside)
-    if all(a.confidence is not None for a in answers):
-        found |= calibration(answers, platt)
+    found |= calibration(answers, platt or {})
     times = [a.ms for a in answers]
     found["ms"] = {f"p{p}": round(float(np.percentile(times, p)), 2) for p in (50, 95, 99)}
     return found
 
 
-def pairs(answers: Sequence[Answer]) -> tuple[np.ndarray, np.ndarray]:
-    """(confidence, 1 where right): right in the label where there is one, else exactly."""
-    right = [scores.label(a.want) == scores.label(a.got) if scores.label(a.want) else a.exact for a in answers]
-    return np.array([a.confidence for a in answers]), np.array(right, float)
+def pairs(answers: Sequence[Answer]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """(confidence, 1 where right) of `answer`, and of `label` where answers have one."""
+    found = {}
+    if all(a.confidence is not None for a in answers):
+        found["answer"] = [(a.confidence, a.exact) for a in answers]
+    if all(a.label_confidence is not None and scores.label(a.want) for a in answers):
+        found["label"] = [(a.label_confidence, a.label_right) for a in answers]
+    return {name: tuple(np.array(column, float) for column in zip(*rows, strict=True)) for name, rows in found.items()}
 
 
-def calibration(answers: Sequence[Answer], platt: tuple[float, float] | None) -> dict:
-    sure, right = pairs(answers)
-    found = {"ece": round(scores.calibration_error(sure, right), 4)}
-    if platt:
-        found["ece_calibrated"] = round(scores.calibration_error(scores.calibrated(sure, *platt), right), 4)
+def calibration(answers: Sequence[Answer], platt: Scaling) -> dict:
+    """Expected calibration errors, as it is and after Platt's scaling."""
+    found = {}
+    for name, (sure, right) in pairs(answers).items():
+        found[f"ece_{name}"] = round(scores.calibration_error(sure, right), 4)
+        if name in platt:
+            sure = scores.calibrated(sure, *platt[name])
+            found[f"ece_{name}_calibrated"] = round(scores.calibration_error(sure, right), 4)
     return found
 
 
@@ -126,7 +134,7 @@ def by(answers: Sequence[tuple[dict, Answer]], key: str) -> dict[str, list[Answe
     return dict(sorted(found.items()))
 
 
-def report(answers: Sequence[tuple[dict, Answer]], platt: dict[str, tuple[float, float]]) -> dict:
+def report(answers: Sequence[tuple[dict, Answer]], platt: dict[str, Scaling]) -> dict:
     """Figures by source, and by task."""
     task_of = {line["source"]: line["task"] for line, _ in answers}
     sources = {name: figures(group, platt.get(task_of[name])) for name, group in by(answers, "source").items()}
@@ -134,17 +142,16 @@ def report(answers: Sequence[tuple[dict, Answer]], platt: dict[str, tuple[float,
     return {"sources": sources, "tasks": tasks}
 
 
-def fitted(answers: Sequence[tuple[dict, Answer]]) -> dict[str, tuple[float, float]]:
-    """Platt's scaling of each task's confidence; from sentences that choose, never from those that report."""
+def fitted(answers: Sequence[tuple[dict, Answer]]) -> dict[str, Scaling]:
+    """Platt's scaling of each task's confidences; from sentences that choose, never from those that report."""
     return {
-        task: scores.fit_calibration(*pairs(group))
+        task: {name: scores.fit_calibration(*pair) for name, pair in pairs(group).items()}
         for task, group in by(answers, "task").items()
-        if all(a.confidence is not None for a in group)
     }
 
 
-def plot(answers: Sequence[tuple[dict, Answer]], platt: dict[str, tuple[float, float]], out: Path) -> None:
-    """The reliability of each task's confidence as a PNG."""
+def plot(answers: Sequence[tuple[dict, Answer]], platt: dict[str, Scaling], out: Path) -> None:
+    """The reliability of each task's confidence, of its label where it has one, as a PNG."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -153,8 +160,13 @@ def plot(answers: Sequence[tuple[dict, Answer]], platt: dict[str, tuple[float, f
     figure, axes = pyplot.subplots(figsize=(5, 5))
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
     for task, group in by(answers, "task").items():
-        sure, right = pairs(group)
-        sure = scores.calibrated(sure, *platt[task]) if task in platt else sure
+        found = pairs(group)
+        if not found:
+            continue
+        name = "label" if "label" in found else "answer"
+        sure, right = found[name]
+        if name in platt.get(task, {}):
+            sure = scores.calibrated(sure, *platt[task][name])
         at = np.minimum((sure * scores.BINS).astype(int), scores.BINS - 1)
         full = [b for b in range(scores.BINS) if (at == b).sum() >= 5]
         axes.plot([sure[at == b].mean() for b in full], [right[at == b].mean() for b in full], "o-", label=task)

@@ -19,12 +19,16 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Answer:
-    """What was wanted and what came; `got` is None where it was no JSON object. Confidence 0..1 or None."""
+    """What was wanted and what came; `got` is None where it was no JSON object.
+
+    `confidence` is that all of it is right, `label_confidence` that its label is; 0 to 1, or None.
+    """
 
     want: dict
     got: dict | None
     valid: bool
     confidence: float | None = None
+    label_confidence: float | None = None
     ms: float = 0.0
 
     @property
@@ -34,6 +38,10 @@ class Answer:
     @property
     def refused(self) -> bool:
         return self.got == REFUSAL
+
+    @property
+    def label_right(self) -> bool:
+        return label(self.want) == label(self.got)
 
 
 def label(answer: dict | None) -> str:

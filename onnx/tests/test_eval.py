@@ -70,14 +70,16 @@ def test_figures_of_a_run(daemon, folder, tmp_path, capsys):
     found = json.loads(out.read_text())["sources"]["lines"]
     assert found["exact"][0] == found["label_accuracy"][0] == 0.5
     assert found["valid"] == 0.75
-    assert found["ece"] == pytest.approx(0.3)
+    assert found["ece_label"] == pytest.approx(0.3)
+    assert found["ece_answer"] == pytest.approx(0.1)
     assert len(wrong.read_text().splitlines()) == 2
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_confidence_covers_the_label_only():
-    assert evaluate.confidence(reply("turn on")) == pytest.approx(0.8)
-    assert evaluate.confidence({"text": "{}", "confidence": 0.4}) == 0.4
+def test_confidence_of_the_whole_and_of_the_label():
+    assert evaluate.confidences(reply("turn on")) == (pytest.approx(0.4), pytest.approx(0.8))
+    assert evaluate.confidences(reply("on") | {"confidence": 0.7}) == (0.7, pytest.approx(0.8))
+    assert evaluate.confidences({"text": "{}", "confidence": 0.4}) == (0.4, None)
 
 
 def test_no_daemon_is_an_error_with_its_path(folder, tmp_path, capsys):

@@ -12,9 +12,12 @@ from slmd_model.data.splits import share
 from slmd_model.errors import UserError
 
 REFUSAL = {"out_of_scope": True}
-KEPT = "vehicle_handwritten_3.jsonl"
+COMMANDS = {  # hand-written paraphrases: the older ones choose, the newest are reported
+    "choose": ("vehicle_handwritten.jsonl", "vehicle_handwritten_2.jsonl"),
+    "report": ("vehicle_handwritten_3.jsonl",),
+}
 HUMAN = {
-    "vehicle/handwritten_3", "vehicle/outside", "dtc/questions", "dtc/unknown", "dtc/outside", "snips/outside",
+    "vehicle/handwritten", "vehicle/handwritten_2", "vehicle/handwritten_3", "vehicle/outside", "dtc/questions", "dtc/unknown", "dtc/outside", "snips/outside",
     "intent/nlu_eval", "snips/snips", "intent/outside", "alert/ai4i", "alert/series",
 }  # fmt: skip
 WINDOW, LOW, HIGH = 12, 60.0, 100.0  # of the machine temperature series: an hour, limits in degrees Fahrenheit
@@ -31,16 +34,23 @@ def read(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines()
 
 
+def commands(path: Path) -> list[tuple[str, dict]]:
+    """(source, line) of hand-written commands."""
+    return [("vehicle/" + path.stem.removeprefix("vehicle_"), json.loads(line)) for line in read(path)]
+
+
 class Sets:
     def __init__(self, data: Corpora, sources: Path, frozen: Path) -> None:
         self.data, self.sources = data, sources
-        self.commands = [json.loads(line) for line in read(frozen / KEPT)]
+        self.commands = {
+            part: [pair for name in names for pair in commands(frozen / name)] for part, names in COMMANDS.items()
+        }
         self.questions = read(frozen / "dtc_questions.txt")
         self.outside = read(frozen / "out_of_scope_handwritten.txt")
 
     def kept(self) -> list[str]:
         """Sentences of the `vehicle` task that must not be trained on."""
-        return [line["text"] for line in self.commands] + self.outside
+        return [line["text"] for pairs in self.commands.values() for _, line in pairs] + self.outside
 
     def rows(self, part: str, seed: int) -> Iterator[dict]:
         """The lines of `choose` or `report`."""
@@ -66,9 +76,9 @@ class Sets:
         for line in self.data.vehicle(part):
             if answer := public.vehicle_answer(line):
                 yield row("vehicle", line["text"], answer, "vehicle/public")
+        for source, line in self.commands[part]:
+            yield row("vehicle", line["text"], line["answer"], source)
         if part == "report":
-            for line in self.commands:
-                yield row("vehicle", line["text"], line["answer"], "vehicle/handwritten_3")
             for text in self.outside:
                 yield row("vehicle", text, REFUSAL, "vehicle/outside")
 
