@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from slmd_model.errors import UserError
+
 END, SYSTEM, USER, ASSISTANT, PAD = SPECIAL = ("<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|pad|>")
 VOCABULARY = 4096
 WITHOUT_SPACE = 2816  # of them learned without the space before a word
@@ -23,8 +25,8 @@ UNITS = r"Vehicle(?:\.[A-Za-z0-9*]+)+" r"|" + r'[{\["},\]]*"[a-z_]+":(?:\[\{|\{|
 APART = UNITS + r"|[A-Za-z]+(?:_[A-Za-z]+)+|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+|\s"
 WORDS = UNITS + r"|[A-Za-z]+(?:_[A-Za-z]+)+| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+"
 SPACE = "Ġ"  # how a byte-level vocabulary spells a space
-CHAT_TEMPLATE = (
-    "{% if messages[0]['role'] != 'system' %}{{ '<|system|>" + DEFAULT_TASK + "' }}{% endif %}"
+CHAT_TEMPLATE = (  # DEFAULT stands for the task of a prompt without one
+    "{% if messages[0]['role'] != 'system' %}{{ '<|system|>DEFAULT' }}{% endif %}"
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] }}"
     "{% if message['role'] == 'assistant' %}{{ '<|end|>' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
@@ -47,8 +49,8 @@ def splitter(words: str):
     )
 
 
-def train(texts: Iterable[str], out: Path, vocabulary: int = VOCABULARY) -> None:
-    """Train on `texts` and write the tokenizer files."""
+def train(texts: Iterable[str], out: Path, vocabulary: int = VOCABULARY, task: str = DEFAULT_TASK) -> None:
+    """Train on `texts` and write the tokenizer files; `task` is that of prompts without one."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     texts = list(texts)
@@ -63,7 +65,7 @@ def train(texts: Iterable[str], out: Path, vocabulary: int = VOCABULARY) -> None
     tokenizer.decoder = decoders.ByteLevel()
     content = json.loads(tokenizer.to_str())
     add_spaced(content["model"], texts, vocabulary)
-    write(content, out)
+    write(content, out, task)
 
 
 def add_spaced(model: dict, texts: list[str], vocabulary: int) -> None:
@@ -77,12 +79,14 @@ def add_spaced(model: dict, texts: list[str], vocabulary: int) -> None:
             model["merges"].append([SPACE, word])
 
 
-def write(content: dict, out: Path) -> None:
+def write(content: dict, out: Path, task: str) -> None:
+    if not re.fullmatch(r"[\w-]+", task):
+        raise UserError(f"{task!r}: a task's name has letters, digits, - and _ only")
     out.mkdir(parents=True, exist_ok=True)
     special = {"bos_token": SYSTEM, "eos_token": END, "pad_token": PAD}
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": CONTEXT, "add_prefix_space": False,
-        "clean_up_tokenization_spaces": False, "chat_template": CHAT_TEMPLATE, **special,
+        "clean_up_tokenization_spaces": False, "chat_template": CHAT_TEMPLATE.replace("DEFAULT", task), **special,
     }  # fmt: skip
     for name, value in (
         ("tokenizer.json", content), ("tokenizer_config.json", config), ("special_tokens_map.json", special),

@@ -11,6 +11,7 @@ import dataclasses
 import json
 import random
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,7 +125,8 @@ class Run:
         if not (self.hf / "tokenizer.json").is_file():
             tell("learning the vocabulary")
             texts = (text for line in lines for text in (line["text"], line["answer"], line["task"]))
-            words.train(texts, self.hf, shape.vocabulary)
+            most = Counter(line["task"] for line in lines).most_common(1)[0][0]
+            words.train(texts, self.hf, shape.vocabulary, most)
         tokenizer = Tokenizer.from_file(str(self.hf / "tokenizer.json"))
         tokenizer.no_padding()
         self.pad = tokenizer.token_to_id(words.PAD)
