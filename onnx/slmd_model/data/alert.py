@@ -10,9 +10,12 @@ A series, each figure an integer percentage (absent where it has no meaning):
 - `trend`: change from the first value to the last, of the first;
 - `spread`: largest minus smallest value, of the mean.
 
-A milling machine as in AI4I 2020 (UCI, CC-BY-4.0), in integers rounded down:
-`type` (L, M, H), `delta` (process minus air temperature, tenths of a kelvin),
-`rpm`, `power` (torque x angular speed, W), `wear` (minutes), `strain` (wear x torque, minNm).
+A milling machine as in AI4I 2020 (UCI, CC-BY-4.0), integer percentages too:
+
+- `type`: L, M or H;
+- `cooling`: process minus air temperature, of 8.6 K; `speed`: of 1380 rpm; `base`: power, of 3500 W (rounded down);
+- `power`: torque times angular speed, of 9000 W; `strain`: wear times torque, of the type's limit (rounded up);
+- `wear`: of 200 minutes (rounded down).
 
 The verdict follows fixed rules, in the order of `judge_series` and
 `judge_machine`; the latter are the published ones of AI4I's failures PWF, OSF
@@ -21,6 +24,7 @@ and HDF. Its tool wear failure strikes at random between 200 and 240 minutes:
 """
 
 import json
+import math
 import random
 
 from slmd_model.data.utterances import or_refusal
@@ -50,7 +54,7 @@ SENSORS = [
     "machine_temperature",
 ]
 CRITICAL_PERCENT, TREND_PERCENT = 125, 50
-POWER_W, DELTA_DK, SPEED_RPM, WEAR_MIN = (3500, 9000), 86, 1380, 200
+POWER_W, DELTA_K, SPEED_RPM, WEAR_MIN = (3500, 9000), 8.6, 1380, 200
 STRAIN = {"L": 11_000, "M": 12_000, "H": 13_000}
 # cause: (severity, action, message); {} is the sensor's name
 CAUSES = {
@@ -89,13 +93,13 @@ def judge_series(stats: dict) -> str:
 
 def judge_machine(stats: dict) -> str:
     """The cause that a machine's figures tell: AI4I's PWF, OSF, HDF in this order, then wear."""
-    if not POWER_W[0] <= stats["power"] <= POWER_W[1]:
+    if stats["power"] > 100 or stats["base"] < 100:
         return "power"
-    if stats["strain"] > STRAIN[stats["type"]]:
+    if stats["strain"] > 100:
         return "overstrain"
-    if stats["delta"] < DELTA_DK and stats["rpm"] < SPEED_RPM:
+    if stats["cooling"] < 100 and stats["speed"] < 100:
         return "heat_dissipation"
-    return "tool_wear" if stats["wear"] >= WEAR_MIN else "normal"
+    return "tool_wear" if stats["wear"] >= 100 else "normal"
 
 
 def judge(stats: dict) -> dict:
@@ -151,29 +155,36 @@ def series(r: random.Random) -> dict:
 def machine(r: random.Random) -> dict:
     """Statistics of an invented milling machine; half of them near a border."""
     kind = r.choice(["any", "any", "power", "strain", "heat", "wear"])
-    tool = r.choice("LLMH")
-    rpm = int(min(max(r.gauss(1540, 180), 1168), 2886))
+    near = r.random() < 0.5
+    speed = min(max(r.gauss(1540, 180), 1168), 2886)
+    delta = r.uniform(7.6, 12.1)
     if kind == "heat":
-        rpm = around(r, SPEED_RPM, 1200, 1500, 40)
-    stats = {"type": tool, "delta": around(r, DELTA_DK, 76, 121, 6), "rpm": rpm}
-    power = int(min(max(r.gauss(6280, 1070), 1150), 10_500))
+        speed = r.uniform(1250, 1450) if near else r.uniform(1168, 1600)
+        delta = r.uniform(8.0, 9.2) if near else delta
+    power = min(max(r.gauss(6280, 1070), 1150), 10_500)
     if kind == "power":
-        power = around(r, r.choice(POWER_W), 1200, 10_500, 500)
-    wear = around(r, WEAR_MIN, 0, 253) if kind in ("wear", "strain") else r.randint(0, 199)
-    strain = int(wear * power / (rpm * 0.10472))
-    if kind == "strain":
-        strain = around(r, STRAIN[tool], 0, 16_500, 700)
-    return stats | {"power": power, "wear": wear, "strain": strain}
+        power = r.choice(POWER_W) * r.uniform(0.93, 1.07) if near else r.uniform(1150, 10_500)
+    wear = r.uniform(180, 220) if kind == "wear" and near else r.uniform(0, 253 if kind in ("wear", "strain") else 199)
+    tool = r.choice("LLMH")
+    strain = STRAIN[tool] * (r.uniform(0.9, 1.1) if near else r.uniform(0, 1.4))
+    return percentages(tool, delta, speed, power, wear, strain if kind == "strain" else wear * power / speed * 9.5493)
+
+
+def percentages(tool: str, delta: float, speed: float, power: float, wear: float, strain: float) -> dict:
+    """The statistics of a machine; units as in AI4I 2020, power in W, strain in minNm."""
+    low, high = POWER_W
+    return {
+        "type": tool, "cooling": int(100 * delta / DELTA_K), "speed": int(100 * speed / SPEED_RPM),
+        "power": math.ceil(100 * power / high), "base": int(100 * power / low), "wear": int(100 * wear / WEAR_MIN),
+        "strain": math.ceil(100 * strain / STRAIN[tool]),
+    }  # fmt: skip
 
 
 def of_row(row: dict) -> dict:
     """The statistics of a row of AI4I 2020, as the watch's template computes them."""
     air, process = float(row["Air temperature [K]"]), float(row["Process temperature [K]"])
     rpm, torque, wear = int(row["Rotational speed [rpm]"]), float(row["Torque [Nm]"]), int(row["Tool wear [min]"])
-    return {
-        "type": row["Type"], "delta": int(10 * (process - air)), "rpm": rpm,
-        "power": int(torque * rpm * 0.104719755), "wear": wear, "strain": int(wear * torque),
-    }  # fmt: skip
+    return percentages(row["Type"], process - air, rpm, torque * rpm * math.pi / 30, wear, wear * torque)
 
 
 def of_series(values: list[float], sensor: str, low: float, high: float) -> dict:
@@ -201,5 +212,8 @@ def render(stats: dict, r: random.Random) -> str:
 
 
 def example(r: random.Random) -> tuple[str, dict]:
-    stats = series(r) if r.random() < 0.5 else machine(r)
+    make = series if r.random() < 0.5 else machine
+    stats = make(r)
+    while judge(stats)["cause"] == "normal" and r.random() < 0.6:
+        stats = make(r)
     return render(stats, r), judge(stats)

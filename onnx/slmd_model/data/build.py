@@ -23,7 +23,7 @@ COUNTS = {
     "intent/outside": 7_000,
     "snips": 60_000,
     "snips/outside": 5_000,
-    "alert": 50_000,
+    "alert": 120_000,
     "alert/outside": 1_500,
     "dtc": 110_000,
     "dtc/outside": 4_000,
