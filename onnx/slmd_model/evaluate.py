@@ -14,6 +14,7 @@ from slmd_model.daemon import Client
 from slmd_model.errors import UserError
 from slmd_model.scores import Answer, interval, mean
 
+FEW_LABELS = 12  # so many are shown one by one
 Scaling = dict[str, tuple[float, float]]  # of the confidences `answer` and `label`
 DEADLINE_MS = 20_000  # a busy machine must not turn a right answer into a refusal
 
@@ -91,6 +92,8 @@ def figures(answers: Sequence[Answer], platt: Scaling | None = None) -> dict:
     if wanted - {"", "out_of_scope"}:
         found["label_accuracy"] = interval(mean(lambda a: a.label_right), answers)
         found["label_macro_f1"] = round(scores.macro_f1(answers), 4)
+        if len(wanted) <= FEW_LABELS:
+            found["label_f1"] = {name: round(scores.macro_f1(answers, [name]), 4) for name in sorted(wanted)}
     if any("slots" in a.want for a in answers):
         found["slot_f1"] = interval(scores.slot_f1, answers)
     outside = [a for a in answers if a.want == scores.REFUSAL]
