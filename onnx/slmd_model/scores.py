@@ -97,7 +97,7 @@ def calibration_error(confidences: np.ndarray, right: np.ndarray) -> float:
 
 
 def logit(p: np.ndarray) -> np.ndarray:
-    p = np.clip(p, 1e-6, 1 - 1e-6)
+    p = np.clip(p, 1e-4, 1 - 1e-4)
     return np.log(p / (1 - p))
 
 
@@ -107,14 +107,23 @@ def calibrated(confidences: np.ndarray, scale: float, shift: float) -> np.ndarra
 
 
 def fit_calibration(confidences: np.ndarray, right: np.ndarray, steps: int = 50) -> tuple[float, float]:
-    """(scale, shift) of `calibrated` by Newton's method on the log-likelihood, lightly held to (1, 0)."""
+    """(scale, shift) of `calibrated` by damped Newton steps on the log-likelihood, lightly held to (1, 0)."""
     x = np.stack([logit(confidences), np.ones(len(confidences))], 1)
-    weights, start = np.array([1.0, 0.0]), np.array([1.0, 0.0])
+    start = np.array([1.0, 0.0])
+
+    def cost(weights: np.ndarray) -> float:
+        margin = x @ weights * (2 * right - 1)
+        return float(np.logaddexp(0, -margin).sum() + 0.05 * ((weights - start) ** 2).sum())
+
+    weights = start
     for _ in range(steps):
         p = 1 / (1 + np.exp(-x @ weights))
         slope = x.T @ (p - right) + 0.1 * (weights - start)
         bend = (x * (p * (1 - p))[:, None]).T @ x + 0.1 * np.eye(2)
-        weights = weights - np.linalg.solve(bend, slope)
+        move = np.linalg.solve(bend, slope)
+        while cost(weights - move) > cost(weights) and np.abs(move).max() > 1e-6:
+            move = move / 2
+        weights = weights - move
     return float(weights[0]), float(weights[1])
 
 
