@@ -156,6 +156,13 @@ class Run:
             optimizer.load_state_dict(saved)
         self.average, self.step = state["average"], state["step"]
         self.seconds, self.tokens = state["seconds"], state["tokens"]
+        self.forget_later()
+
+    def forget_later(self) -> None:
+        """Drop what the log says of steps after the last save: they will come again."""
+        log = self.out / "log.jsonl"
+        kept = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= self.step]
+        log.write_text("".join(line + "\n" for line in kept))
 
     def save(self) -> None:
         state = {

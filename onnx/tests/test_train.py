@@ -37,8 +37,11 @@ def data(tmp_path):
 def test_learns_and_goes_on(data, tmp_path):
     out = tmp_path / "run"
     train(data, out, SHAPE, Settings(steps=30, **SMALL))
+    with (out / "log.jsonl").open("a") as file:
+        file.write('{"step": 31, "loss": 9.0}\n')  # after the last save: will come again
     run = Run(data, out, SHAPE, Settings(steps=60, **SMALL), tell=lambda text: None)
     assert run.step == 30
+    assert "9.0" not in (out / "log.jsonl").read_text()
     run.run()
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert log[-1]["exact"]["choose"] == 1.0
