@@ -17,8 +17,8 @@ NAME, VERSION, CARD = "slmd-default", "0.2.0", "MODEL_CARD.md"
 TASKS = {
     "vehicle": Task("vehicle", "vehicle.schema.json", max_tokens=64, deadline_ms=2000),
     "alert": Task("alert", "alert.schema.json", max_tokens=64, deadline_ms=2000),
-    "intent": Task("intent", "intent.schema.json", max_tokens=96, deadline_ms=2000),
-    "snips": Task("snips", "snips.schema.json", max_tokens=128, deadline_ms=2000),
+    "intent": Task("intent", "intent.schema.json", max_tokens=192, deadline_ms=2000),
+    "snips": Task("snips", "snips.schema.json", max_tokens=256, deadline_ms=2000),
     "dtc": Task("dtc", "dtc.schema.json", max_tokens=64, deadline_ms=2000),
 }
 ALERT = '{"sensor":"vibration","last":138,"peak":138,"trend":60,"spread":84}'

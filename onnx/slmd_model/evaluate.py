@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from slmd_model.daemon import Client
 from slmd_model.errors import UserError
 from slmd_model.scores import Answer, interval, mean
 
+UNFINISHED = {"incomplete", "deadline_exceeded"}
+NO_TIMES = {"usage": {"completion_tokens": 1}, "timings": {"ttft_ms": 0.0, "total_ms": 0.0}}
 FEW_LABELS = 12  # so many are shown one by one
 Scaling = dict[str, tuple[float, float]]  # of the confidences `answer` and `label`
 DEADLINE_MS = 20_000  # a busy machine must not turn a right answer into a refusal
@@ -58,18 +61,23 @@ def deciding_length(text: str) -> int:
 
 
 def answer(client: Client, line: dict, checks: dict, logprobs: bool) -> tuple[Answer, dict]:
+    """An answer that was not complete in time or in tokens counts as invalid; other errors end the evaluation."""
     request = {"task": line["task"], "prompt": line["text"], "deadline_ms": DEADLINE_MS, "logprobs": logprobs}
+    begin, want = time.perf_counter(), json.loads(line["answer"])
     reply = client.ask(request)
     if reply["status"] != "ok":
-        raise UserError(f"{line['task']}: {line['text']!r}: {reply['error']['code']}: {reply['error']['message']}", 70)
+        error = reply["error"]
+        if error["code"] not in UNFINISHED:
+            raise UserError(f"{line['task']}: {line['text']!r}: {error['code']}: {error['message']}", 70)
+        reply = {"text": error["code"], "confidence": 0.0} | NO_TIMES
+        return Answer(want, None, False, 0.0, 0.0, 1000 * (time.perf_counter() - begin)), reply
     try:
         got = json.loads(reply["text"])
     except ValueError:
         got = None
     check = checks.get(line["task"])
     valid = isinstance(got, dict) and (check is None or check.is_valid(got))
-    found = Answer(json.loads(line["answer"]), got, valid, *confidences(reply), reply["timings"]["total_ms"])
-    return found, reply
+    return Answer(want, got, valid, *confidences(reply), reply["timings"]["total_ms"]), reply
 
 
 def run(socket: Path, lines: list[dict], folder: Path, logprobs: bool = True) -> Iterator[tuple[dict, Answer, dict]]:
