@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from slmd_model import __version__
+from slmd_model import __version__, cli_training
 from slmd_model.errors import UserError
 
 EPILOG = """\
@@ -22,10 +22,16 @@ examples:
   slmd-model verify stories-bundle
 
 the default model, from nothing:
-  slmd-model data --commands ../shared/data/commands run/data
-  slmd-model train run/data run --steps 3700
+  slmd-model data run/data --sources ../shared/data
+  slmd-model train run/data run
   slmd-model export-default run/hf run/data onnx/default --mixed last_matmul:int8
-  slmd-model evaluate onnx/default run/data/heldout.jsonl onnx/tests/vehicle_handwritten*.jsonl
+  slmd-model eval onnx/default run/data/choose.jsonl --save-calibration run/calibration.json
+  slmd-model eval onnx/default run/data/report.jsonl --calibration run/calibration.json --json run/report.json
+  slmd-model compare run/fp32 run/int8 onnx/default --lines run/data/report.jsonl
+
+a model of your own, from a checkpoint and JSON lines of {"task", "text", "answer"}:
+  slmd-model finetune HF_DIR tasks.jsonl run
+  slmd-model export run/hf bundle --precision int4
 
 Weights and data are never downloaded; checkpoints are folders on this disk.
 """
@@ -46,11 +52,8 @@ def parser() -> argparse.ArgumentParser:
     add_quantise_kv(commands)
     add_reference(commands)
     add_verify(commands)
-    add_data(commands)
-    add_train(commands)
-    add_export_default(commands)
-    add_evaluate(commands)
     add_seal(commands)
+    cli_training.add(commands)
     return top
 
 
@@ -180,63 +183,6 @@ def add_verify(commands) -> None:
     p.set_defaults(run=run_verify)
 
 
-def add_data(commands) -> None:
-    p = commands.add_parser(
-        "data",
-        help="training data of the default model",
-        description="Write OUT_DIR/train.jsonl, heldout.jsonl and the JSON schemas: the project's own grammars of "
-        "vehicle commands and sensor alerts, and public sentences (nlu_eval_*, snips_train, clinc_* in --commands).",
-    )
-    p.add_argument("out", type=Path, metavar="OUT_DIR")
-    p.add_argument("--commands", type=Path, required=True, metavar="DIR", help="folder of the public *.jsonl files")
-    p.add_argument("--seed", type=int, default=1)
-    p.set_defaults(run=run_data)
-
-
-def add_train(commands) -> None:
-    p = commands.add_parser(
-        "train",
-        help="train the default model from nothing",
-        description="Train on DATA_DIR (of `slmd-model data`) and write RUN_DIR/hf, log.jsonl and checkpoint.pt. The "
-        "same command goes on after a stop. Uses a GPU if torch sees one.",
-    )
-    p.add_argument("data", type=Path, metavar="DATA_DIR")
-    p.add_argument("out", type=Path, metavar="RUN_DIR")
-    p.add_argument("--steps", type=int, default=3700)
-    p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
-    p.set_defaults(run=run_train)
-
-
-def add_export_default(commands) -> None:
-    p = commands.add_parser(
-        "export-default",
-        help="the trained model to the bundle that slmd embeds",
-        description="Export HF_DIR with the schemas of DATA_DIR to OUT_DIR, weights inside model.onnx.",
-    )
-    p.add_argument("hf", type=Path, metavar="HF_DIR")
-    p.add_argument("data", type=Path, metavar="DATA_DIR")
-    p.add_argument("out", type=Path, metavar="OUT_DIR")
-    p.add_argument("--precision", choices=("int8", "int4", "fp32"), default="int4")
-    p.add_argument("--algorithm", choices=("default", "rtn", "k_quant"), default="")
-    p.add_argument("--mixed", default="", metavar="GROUP:TYPE")
-    p.set_defaults(run=run_export_default)
-
-
-def add_evaluate(commands) -> None:
-    p = commands.add_parser(
-        "evaluate",
-        help="exact-match figures of the default bundle",
-        description="Answer every line of the FILEs on ONNX Runtime, greedy and without a grammar, and compare.",
-    )
-    p.add_argument("bundle", type=Path, metavar="DIR")
-    p.add_argument("files", type=Path, nargs="+", metavar="FILE")
-    p.add_argument("--limit", type=int, metavar="N", help="only the first N lines of each file")
-    p.add_argument("--threads", type=int, default=1)
-    p.add_argument("--show-wrong", action="store_true")
-    p.set_defaults(run=run_evaluate)
-
-
 def add_seal(commands) -> None:
     p = commands.add_parser("seal", help="renew the hashes of a bundle after editing a file of it")
     p.add_argument("bundle", type=Path, metavar="DIR")
@@ -343,40 +289,6 @@ def run_verify(args) -> None:
     print(f"{args.bundle}: every file matches its hash")
 
 
-def run_data(args) -> None:
-    from slmd_model.data.build import build
-
-    build(args.commands, args.out, args.seed)
-
-
-def run_train(args) -> None:
-    import torch
-
-    from slmd_model.train import Settings, train
-
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    train(args.data, args.out, Settings(steps=args.steps, seed=args.seed))
-
-
-def run_export_default(args) -> None:
-    from slmd_model import default_bundle
-    from slmd_model.genai import Options
-
-    options = Options(precision=args.precision, algorithm=args.algorithm, mixed=args.mixed)
-    print(*default_bundle.make(args.hf, args.data, args.out, options), sep="\n")
-
-
-def run_evaluate(args) -> None:
-    import json
-
-    from slmd_model import default_bundle
-
-    lines = [line for path in args.files for line in default_bundle.read_lines(path)[: args.limit]]
-    for source, figures in default_bundle.evaluate(args.bundle, lines, args.threads, args.show_wrong).items():
-        print(source, json.dumps(figures))
-
-
 def run_seal(args) -> None:
     from slmd_model import default_bundle
 
@@ -385,7 +297,9 @@ def run_seal(args) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
-    os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    if args.command not in cli_training.WITH_BAR:
+        os.environ["TQDM_DISABLE"] = "1"
     try:
         args.run(args)
     except UserError as error:

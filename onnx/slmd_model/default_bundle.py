@@ -1,9 +1,7 @@
-"""The default model's bundle (`onnx/default`), and its figures on ONNX Runtime."""
+"""The default model's bundle (`onnx/default`)."""
 
 import dataclasses
-import json
 import time
-from collections import defaultdict
 from pathlib import Path
 
 from slmd_model import bundle, golden
@@ -15,11 +13,13 @@ from slmd_model.genai import Options
 from slmd_model.golden import Question
 from slmd_model.session import Decoder
 
-NAME, VERSION, CARD = "slmd-default", "0.1.0", "MODEL_CARD.md"
+NAME, VERSION, CARD = "slmd-default", "0.2.0", "MODEL_CARD.md"
 TASKS = {
     "vehicle": Task("vehicle", "vehicle.schema.json", max_tokens=64, deadline_ms=2000),
-    "alert": Task("alert", "alert.schema.json", max_tokens=32, deadline_ms=2000),
-    "intent": Task("intent", "intent.schema.json", max_tokens=24, deadline_ms=2000),
+    "alert": Task("alert", "alert.schema.json", max_tokens=64, deadline_ms=2000),
+    "intent": Task("intent", "intent.schema.json", max_tokens=192, deadline_ms=2000),
+    "snips": Task("snips", "snips.schema.json", max_tokens=256, deadline_ms=2000),
+    "dtc": Task("dtc", "dtc.schema.json", max_tokens=64, deadline_ms=2000),
 }
 ALERT = '{"sensor":"vibration","last":138,"peak":138,"trend":60,"spread":84}'
 QUESTIONS = (
@@ -31,6 +31,9 @@ QUESTIONS = (
     Question("what's the capital of France", "vehicle"),
     Question(ALERT, "alert"),
     Question("play the next song", "intent"),
+    Question("wake me up at seven am tomorrow", "intent"),
+    Question("add this song to my Workout playlist", "snips"),
+    Question("what does P0300 mean", "dtc"),
 )  # fmt: skip
 
 
@@ -53,48 +56,15 @@ def answers(folder: Path, threads: int):
     tokenizer = golden.load_tokenizer(folder)
     decoder = Decoder(folder / "model.onnx", threads)
     stop = frozenset([tokenizer.convert_tokens_to_ids(words.END)])
+    tasks = bundle.read(folder).tasks
 
     def answer(task: str, text: str) -> tuple[str, int, float]:
         ids = tokenizer(words.render(task, text), add_special_tokens=False)["input_ids"]
         begin = time.perf_counter()
-        tokens = decoder.greedy(ids[: words.CONTEXT - 64], TASKS[task].max_tokens, stop)
+        tokens = decoder.greedy(ids[: words.CONTEXT - 64], tasks[task].max_tokens, stop)
         return tokenizer.decode(tokens), len(tokens) + 1, time.perf_counter() - begin
 
     return answer
-
-
-def evaluate(folder: Path, lines: list[dict], threads: int, show_wrong: bool, report=print) -> dict[str, dict]:
-    """Exactly right answers by source, with mean tokens (end mark included) and milliseconds."""
-    answer = answers(folder, threads)
-    found: dict[str, list] = defaultdict(list)
-    for line in lines:
-        text, tokens, seconds = answer(line["task"], line["text"])
-        right = text == line["answer"]
-        found[line["source"]].append((right, tokens, seconds))
-        if show_wrong and not right:
-            report(f"{line['task']}: {line['text']}\n  want {line['answer']}\n  got  {text}")
-    return {
-        source: {
-            "lines": len(rows),
-            "exact": round(sum(row[0] for row in rows) / len(rows), 4),
-            "tokens": round(sum(row[1] for row in rows) / len(rows), 1),
-            "ms": round(1000 * sum(row[2] for row in rows) / len(rows), 1),
-        }
-        for source, rows in sorted(found.items())
-    }
-
-
-def read_lines(path: Path) -> list[dict]:
-    """Lines of `slmd-model data`, or of a hand-written file ({"text", "answer"}: task vehicle)."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file", 66)
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    for line in lines:
-        line.setdefault("task", "vehicle")
-        line.setdefault("source", path.stem)
-        if not isinstance(line["answer"], str):
-            line["answer"] = json.dumps(line["answer"], ensure_ascii=False, separators=(",", ":"))
-    return lines
 
 
 def seal(folder: Path, counter: int | None = None) -> None:

@@ -1,174 +1,81 @@
-"""`slmd-model train`: the default model from nothing, on one machine.
+"""`slmd-model train`: a Llama-style decoder of a few million parameters from nothing, on one machine.
 
-The loss covers the answers only. Weights are averaged over the last steps
-(EMA), and the average is what is evaluated and written. An answer counts as
-right when every token is: greedy decoding gives the wanted text exactly when
-the best token is the wanted one at each position, so one forward pass tells.
+The loss covers the answers only. Matrices are trained by Muon, the rest by
+AdamW. Weights are averaged over the last steps (EMA), and the average is what
+is compared and written. An answer counts as right when every token is: greedy
+decoding gives the wanted text exactly when the best token is the wanted one
+at each position, so one forward pass tells.
 """
 
+import dataclasses
 import json
 import random
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from slmd_model import default_tokenizer as words
+from slmd_model.batches import encode, groups, read_lines, tensors
+from slmd_model.curve import plot
 from slmd_model.errors import UserError
+from slmd_model.forward import answer_logits
 
-SHAPE = {
-    "hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 6,
-    "num_key_value_heads": 2, "head_dim": 32,
-}  # fmt: skip
-LOG_EVERY, SAVE_EVERY = 100, 500
-EVALUATION_LINES = 6000
+HEAD_DIM = 32
+LOG_EVERY = 50
+CHOOSE_LINES = 4000
+
+
+@dataclass(frozen=True)
+class Shape:
+    hidden: int = 256
+    layers: int = 5
+    feed_forward: int = 640
+    heads: int = 8
+    kv_heads: int = 2
+    vocabulary: int = words.VOCABULARY
 
 
 @dataclass(frozen=True)
 class Settings:
-    steps: int = 3_700
-    tokens_per_batch: int = 4096
+    steps: int = 4_000
+    tokens_per_batch: int = 8192
     learning_rate: float = 3e-3
-    warmup: int = 300
-    decay_from: float = 0.5  # share of the steps after which the rate falls to zero (cosine)
+    warmup: int = 100
+    decay_from: float = 0.6  # share of the steps after which the rate falls to zero (cosine)
     weight_decay: float = 0.05
-    ema: float = 0.998
+    ema: float = 0.995
+    save_every: int = 250
     seed: int = 1
 
 
-@dataclass(frozen=True)
-class Examples:
-    """Token ids of all lines, one after the other; line i is ids[ends[i-1]:ends[i]], its answer from answers[i]."""
-
-    ids: np.ndarray
-    ends: np.ndarray
-    answers: np.ndarray
-
-    def line(self, i: int) -> tuple[np.ndarray, int]:
-        start = self.ends[i - 1] if i else 0
-        return self.ids[start : self.ends[i]], int(self.answers[i] - start)
-
-    def lengths(self) -> np.ndarray:
-        return np.diff(self.ends, prepend=0)
-
-
-def read_lines(path: Path) -> list[dict]:
-    if not path.is_file():
-        raise UserError(f"{path}: missing; make it with `slmd-model data`", 66)
-    with path.open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
-
-
-def encode(tokenizer, lines: list[dict]) -> Examples:
-    rows, ends, starts, end = [], [], [], 0
-    for at in range(0, len(lines), 2000):  # an Encoding object takes kilobytes
-        part = lines[at : at + 2000]
-        prompts = tokenizer.encode_batch_fast([words.render(line["task"], line["text"]) for line in part])
-        answers = tokenizer.encode_batch_fast([line["answer"] + words.END for line in part])
-        for prompt, answer in zip(prompts, answers, strict=True):
-            row = (prompt.ids + answer.ids)[: words.CONTEXT]
-            starts.append(end + len(prompt.ids))
-            end += len(row)
-            ends.append(end)
-            rows.append(np.array(row, np.int16))
-    return Examples(np.concatenate(rows), np.array(ends), np.array(starts))
-
-
-def batches(examples: Examples, tokens: int, seed: int):
-    """Endless batches of lines of like length; each pass over the data is shuffled anew."""
-    r, lengths = random.Random(seed), examples.lengths()
-    while True:
-        order = list(range(len(lengths)))
-        r.shuffle(order)
-        groups = []
-        for at in range(0, len(order), 20_000):
-            chunk = sorted(order[at : at + 20_000], key=lambda i: lengths[i])
-            group: list[int] = []
-            for i in chunk:
-                if group and (len(group) + 1) * lengths[i] > tokens:
-                    groups.append(group)
-                    group = []
-                group.append(i)
-            groups.append(group)
-        r.shuffle(groups)
-        yield from groups
-
-
-def tensors(examples: Examples, group: list[int], pad: int, device: str):
-    """(ids, wanted): padded ids [lines, width], and the next token where it belongs to an answer, else -100."""
-    rows = [examples.line(i) for i in group]
-    width = max(len(row) for row, _ in rows)
-    ids = np.full((len(rows), width), pad, np.int64)
-    wanted = np.full((len(rows), width), -100, np.int64)
-    for k, (row, answer) in enumerate(rows):
-        ids[k, : len(row)] = row
-        wanted[k, answer - 1 : len(row) - 1] = row[answer:]
-    return torch.from_numpy(ids).to(device), torch.from_numpy(wanted).to(device)
-
-
-def answer_logits(model, ids, wanted):
-    """(logits, targets, mask) at the answers' positions only, computed in bfloat16.
-
-    The same equations as LlamaForCausalLM, spelled for a CPU: sentences are
-    short, so attention is two plain products instead of the flash kernel
-    (whose backward pass takes half of a step there), and nothing goes through
-    autocast's copies.
-    """
-    config, half = model.config, torch.bfloat16
-    heads, kv_heads, size = config.num_attention_heads, config.num_key_value_heads, config.head_dim
-    lines, width = ids.shape
-    embed = model.model.embed_tokens.weight.to(half)
-    cos, sin = rotary(width, size, config.rope_parameters["rope_theta"], ids.device)
-    causal = torch.full((width, width), -1e4, dtype=half, device=ids.device).triu(1)
-
-    def norm(x, layer):
-        return F.rms_norm(x, (x.shape[-1],), layer.weight.to(half), config.rms_norm_eps)
-
-    def by_head(x, count):
-        return x.view(lines, width, count, size).transpose(1, 2)
-
-    def rotate(x):
-        a, b = x.chunk(2, -1)
-        return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
-
-    x = F.embedding(ids, embed)
-    for layer in model.model.layers:
-        attention, mlp = layer.self_attn, layer.mlp
-        projections = (attention.q_proj, attention.k_proj, attention.v_proj)
-        qkv = F.linear(norm(x, layer.input_layernorm), torch.cat([p.weight for p in projections]).to(half))
-        q, k, v = qkv.split([heads * size, kv_heads * size, kv_heads * size], -1)
-        q = rotate(by_head(q, heads)).reshape(lines, kv_heads, -1, size)  # the heads of a group share keys
-        k, v = rotate(by_head(k, kv_heads)), by_head(v, kv_heads)
-        scores = (q @ k.transpose(-1, -2) * size**-0.5).view(lines, heads, width, width) + causal
-        mixed = scores.softmax(-1).view(lines, kv_heads, -1, width) @ v
-        mixed = mixed.view(lines, heads, width, size).transpose(1, 2).reshape(lines, width, heads * size)
-        x = x + F.linear(mixed, attention.o_proj.weight.to(half))
-        both = torch.cat((mlp.gate_proj.weight, mlp.up_proj.weight)).to(half)
-        gate, up = F.linear(norm(x, layer.post_attention_layernorm), both).chunk(2, -1)
-        x = x + F.linear(F.silu(gate) * up, mlp.down_proj.weight.to(half))
-    at = wanted >= 0
-    return F.linear(norm(x[at], model.model.norm), embed), wanted[at], at
-
-
-def rotary(width: int, size: int, theta: float, device):
-    """cos and sin [width, size / 2] in bfloat16."""
-    inverse = theta ** (-torch.arange(0, size, 2, device=device, dtype=torch.float32) / size)
-    angles = torch.outer(torch.arange(width, device=device, dtype=torch.float32), inverse)
-    return angles.cos().bfloat16(), angles.sin().bfloat16()
-
-
-def new_model(tokenizer) -> LlamaForCausalLM:
+def new_model(tokenizer, shape: Shape) -> LlamaForCausalLM:
     config = LlamaConfig(
-        vocab_size=words.VOCABULARY, max_position_embeddings=words.CONTEXT, rms_norm_eps=1e-5, rope_theta=10_000.0,
-        tie_word_embeddings=True, attention_bias=False, initializer_range=SHAPE["hidden_size"] ** -0.5,
+        vocab_size=tokenizer.get_vocab_size(), max_position_embeddings=words.CONTEXT, rms_norm_eps=1e-5,
+        rope_theta=10_000.0, tie_word_embeddings=True, attention_bias=False, initializer_range=shape.hidden**-0.5,
+        hidden_size=shape.hidden, intermediate_size=shape.feed_forward, num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads, num_key_value_heads=shape.kv_heads, head_dim=HEAD_DIM,
         bos_token_id=tokenizer.token_to_id(words.SYSTEM), eos_token_id=tokenizer.token_to_id(words.END),
-        pad_token_id=tokenizer.token_to_id(words.PAD), **SHAPE,
+        pad_token_id=tokenizer.token_to_id(words.PAD),
     )  # fmt: skip
     return LlamaForCausalLM(config)
+
+
+def optimizers(model, settings: Settings) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the layers, AdamW for the embedding and the norms."""
+    inner = [p for name, p in model.named_parameters() if p.dim() == 2 and "embed" not in name]
+    outer = [p for name, p in model.named_parameters() if p.dim() != 2 or "embed" in name]
+    rate, decay = settings.learning_rate, settings.weight_decay
+    return [
+        torch.optim.Muon(inner, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(outer, lr=rate, weight_decay=0.0, betas=(0.9, 0.98), fused=True),
+    ]
 
 
 def rate(step: int, settings: Settings) -> float:
@@ -182,11 +89,11 @@ def rate(step: int, settings: Settings) -> float:
     return settings.learning_rate * 0.5 * (1 + float(np.cos(np.pi * min(1, share))))
 
 
-def evaluate(model, examples: Examples, lines: list[dict], pad: int, device: str, tokens: int = 16_384) -> dict:
+def exact(model, examples, lines: list[dict], pad: int, device: str, tokens: int = 16_384) -> dict[str, float]:
     """Share of exactly right answers by source."""
-    right: dict[str, list[int]] = {}
-    order = sorted(range(len(lines)), key=lambda i: examples.lengths()[i])
+    right: dict[str, list[bool]] = {}
     lengths = examples.lengths()
+    order = sorted(range(len(lines)), key=lambda i: lengths[i])
     at = 0
     while at < len(order):
         count = max(1, min(len(order) - at, tokens // int(lengths[order[min(at + 256, len(order) - 1)]])))
@@ -205,100 +112,129 @@ def evaluate(model, examples: Examples, lines: list[dict], pad: int, device: str
 class Run:
     """State of one training: saved as a whole, so that it can go on after a stop."""
 
-    def __init__(self, data: Path, out: Path, settings: Settings, report=print) -> None:
+    def __init__(self, data: Path, out: Path, shape: Shape, settings: Settings, tell=tqdm.write) -> None:
         from tokenizers import Tokenizer
 
-        self.out, self.settings, self.report = out, settings, report
+        self.out, self.settings, self.tell = out, settings, tell
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         lines = read_lines(data / "train.jsonl")
-        self.held_lines = read_lines(data / "heldout.jsonl")[:EVALUATION_LINES]
+        self.lines = read_lines(data / "choose.jsonl") if (data / "choose.jsonl").is_file() else []
+        random.Random(settings.seed).shuffle(self.lines)
+        self.lines = self.lines[:CHOOSE_LINES]
         self.hf = out / "hf"
         if not (self.hf / "tokenizer.json").is_file():
-            words.train((t for line in lines for t in (line["text"], line["answer"], line["task"])), self.hf)
+            tell("learning the vocabulary")
+            texts = (text for line in lines for text in (line["text"], line["answer"], line["task"]))
+            most = Counter(line["task"] for line in lines).most_common(1)[0][0]
+            words.train(texts, self.hf, shape.vocabulary, most)
         tokenizer = Tokenizer.from_file(str(self.hf / "tokenizer.json"))
         tokenizer.no_padding()
         self.pad = tokenizer.token_to_id(words.PAD)
-        self.train_set, self.held_set = encode(tokenizer, lines), encode(tokenizer, self.held_lines)
+        self.examples = encode(tokenizer, lines)
+        self.choose = encode(tokenizer, self.lines) if self.lines else None
         torch.manual_seed(settings.seed)
-        self.model = new_model(tokenizer).to(self.device)
+        self.model = new_model(tokenizer, shape).to(self.device)
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-        decayed = [p for p in self.model.parameters() if p.dim() > 1]
-        plain = [p for p in self.model.parameters() if p.dim() <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=settings.learning_rate, betas=(0.9, 0.98), fused=True,
-        )  # fmt: skip
-        self.step, self.seconds = 0, 0.0
+        self.optimizers = optimizers(self.model, settings)
+        self.step, self.seconds, self.tokens = 0, 0.0, 0
         self.checkpoint = out / "checkpoint.pt"
         if self.checkpoint.is_file():
             self.load()
         millions = sum(p.numel() for p in self.model.parameters()) / 1e6
-        report(
+        tell(
             f"{millions:.2f} M parameters on {self.device}; {len(lines)} lines, "
-            f"{len(self.train_set.ids) / 1e6:.1f} M tokens; from step {self.step} to {settings.steps}"
+            f"{len(self.examples.ids) / 1e6:.1f} M tokens; from step {self.step} to {settings.steps}"
         )
 
     def load(self) -> None:
         state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.average, self.step, self.seconds = state["average"], state["step"], state["seconds"]
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError:
+            raise UserError(f"{self.checkpoint}: of another shape; give the same one, or another folder") from None
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.average, self.step = state["average"], state["step"]
+        self.seconds, self.tokens = state["seconds"], state["tokens"]
+        self.forget_later()
+
+    def forget_later(self) -> None:
+        """Drop what the log says of steps after the last save: they will come again."""
+        log = self.out / "log.jsonl"
+        kept = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= self.step]
+        log.write_text("".join(line + "\n" for line in kept))
 
     def save(self) -> None:
         state = {
-            "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "average": self.average,
-            "step": self.step, "seconds": self.seconds,
+            "model": self.model.state_dict(), "optimizers": [o.state_dict() for o in self.optimizers],
+            "average": self.average, "step": self.step, "seconds": self.seconds, "tokens": self.tokens,
         }  # fmt: skip
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(state, partial)
         partial.rename(self.checkpoint)
 
     def log(self, **values) -> None:
+        found = {"step": self.step, "seconds": round(self.seconds), "tokens": self.tokens, **values}
         with (self.out / "log.jsonl").open("a") as file:
-            file.write(json.dumps({"step": self.step, "seconds": round(self.seconds), **values}) + "\n")
-        self.report(" ".join(f"{k} {v}" for k, v in {"step": self.step, "s": round(self.seconds), **values}.items()))
+            file.write(json.dumps(found) + "\n")
+        self.tell(" ".join(f"{k} {v}" for k, v in found.items()))
 
     def advance(self, group: list[int]) -> float:
-        for options in self.optimizer.param_groups:
-            options["lr"] = rate(self.step, self.settings)
-        ids, wanted = tensors(self.train_set, group, self.pad, self.device)
+        for optimizer in self.optimizers:
+            for options in optimizer.param_groups:
+                options["lr"] = rate(self.step, self.settings)
+        ids, wanted = tensors(self.examples, group, self.pad, self.device)
         logits, targets, _ = answer_logits(self.model, ids, wanted)
         loss = F.cross_entropy(logits.float(), targets)
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.step += 1
+        self.tokens += ids.numel()
         keep = min(self.settings.ema, self.step / (self.step + 10))
         for name, value in self.model.state_dict().items():
             self.average[name].lerp_(value, 1 - keep)
         return loss.item()
 
     def finish_part(self) -> None:
-        """Evaluate the average, write it as a Hugging Face folder, save the state."""
+        """Compare the average, write it as a Hugging Face folder, save the state, draw the curve."""
         own = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.model.load_state_dict(self.average)
-        self.log(exact=evaluate(self.model, self.held_set, self.held_lines, self.pad, self.device))
+        if self.choose:
+            self.log(exact=exact(self.model, self.choose, self.lines, self.pad, self.device))
         self.model.save_pretrained(self.hf)
         self.model.load_state_dict(own)
         self.save()
+        plot(self.out / "log.jsonl", self.out / "loss.png")
 
     def run(self) -> None:
-        stream = batches(self.train_set, self.settings.tokens_per_batch, self.settings.seed)
-        for _ in range(self.step):  # the same order again after a resume
+        settings = self.settings
+        stream = groups(self.examples, settings.tokens_per_batch, settings.seed)
+        for _ in range(self.step):  # the same order again after a stop
             next(stream)
-        losses = []
-        while self.step < self.settings.steps:
-            begin = time.perf_counter()
-            losses.append(self.advance(next(stream)))
-            self.seconds += time.perf_counter() - begin
-            if self.step % LOG_EVERY == 0:
-                self.log(loss=round(float(np.mean(losses)), 4), rate=round(rate(self.step, self.settings), 6))
-                losses = []
-            if self.step % SAVE_EVERY == 0 or self.step == self.settings.steps:
-                self.finish_part()
+        losses: list[float] = []
+        with tqdm(total=settings.steps, initial=self.step, unit="step", mininterval=2.0) as bar:
+            while self.step < settings.steps:
+                begin = time.perf_counter()
+                losses.append(self.advance(next(stream)))
+                self.seconds += time.perf_counter() - begin
+                bar.update()
+                if self.step % LOG_EVERY == 0:
+                    mean = round(float(np.mean(losses)), 4)
+                    self.log(loss=mean, rate=round(rate(self.step, settings), 6))
+                    bar.set_postfix(loss=mean)
+                    losses = []
+                if self.step % settings.save_every == 0 or self.step == settings.steps:
+                    self.finish_part()
 
 
-def train(data: Path, out: Path, settings: Settings) -> None:
+def train(data: Path, out: Path, shape: Shape, settings: Settings) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    Run(data, out, settings, lambda text: print(text, flush=True)).run()
+    run = Run(data, out, shape, settings)
+    with (out / "settings.jsonl").open("a") as file:
+        made = {"from": run.step, "shape": dataclasses.asdict(shape), "settings": dataclasses.asdict(settings)}
+        file.write(json.dumps(made) + "\n")
+    run.run()

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from slmd_model.data import alert, outside, signals, vehicle
+from slmd_model.data import alert, dtc, idioms, loose, outside, signals, utterances, vehicle
 
 HANDWRITTEN = sorted(Path(__file__).parent.glob("vehicle_handwritten*.jsonl"))
 COMPILES = {
     "$schema", "title", "type", "enum", "const", "properties", "required", "additionalProperties", "anyOf", "items",
-    "minItems", "maxItems", "minimum", "maximum",
+    "minItems", "maxItems", "minimum", "maximum", "minLength", "maxLength", "pattern",
 }  # fmt: skip
 INSTANCES = re.compile(r"Row\d|DriverSide|PassengerSide|Driver|Passenger|Front|Rear|Left|Right|Low|High|\*")
 
@@ -54,8 +54,9 @@ def test_schemas_use_only_what_llguidance_compiles():
             for child in children:
                 keywords(child)
 
-    keywords(signals.schema())
-    keywords(alert.schema())
+    rows = [{"text": "on", "intent": "on", "slots": [{"slot": "what", "value": "on"}]}]
+    for schema in (signals.schema(), alert.schema(), dtc.schema(), utterances.schema("Intent", rows)):
+        keywords(schema)
 
 
 def vss_paths(root: Path) -> set[str]:
@@ -85,11 +86,11 @@ def test_signals_exist_in_vss(shared_data):
 
 
 @pytest.mark.parametrize(
-    ("changes", "kind", "severity"),
+    ("changes", "cause", "severity"),
     [
         ({}, "normal", "info"),
         ({"last": 101}, "above_limit", "warning"),
-        ({"last": 125}, "above_limit", "critical"),
+        ({"last": 125}, "far_above_limit", "critical"),
         ({"peak": 101}, "spike", "warning"),
         ({"floor": 99}, "below_limit", "warning"),
         ({"trend": 50}, "rising", "info"),
@@ -97,15 +98,23 @@ def test_signals_exist_in_vss(shared_data):
         ({"spread": 0, "last": 130}, "flat", "warning"),
     ],
 )
-def test_alert_rules(changes, kind, severity):
+def test_alert_rules(changes, cause, severity):
     verdict = alert.judge({"last": 80, "peak": 95, "floor": 120, "trend": 49, "spread": 12} | changes)
-    assert (verdict["kind"], verdict["severity"]) == (kind, severity)
+    assert (verdict["cause"], verdict["severity"]) == (cause, severity)
 
 
-def test_alert_examples_are_judged_by_what_is_shown():
-    r = random.Random(1)
-    for _ in range(500):
-        text, verdict = alert.example(r)
-        assert verdict["kind"] in alert.KINDS
-        if text.startswith("{"):
-            assert alert.judge(json.loads(text)) == verdict
+def test_a_correction_and_noise_leave_the_figure_last():
+    r = random.Random(3)
+    for _ in range(200):
+        text = loose.corrected_number("set it to 21 degrees", r)
+        assert text.endswith("21 degrees")
+        assert loose.spoken(text, r) == loose.spoken(text, r).lower()
+    assert loose.corrected_number("open it", r) is None
+
+
+def test_idioms_follow_the_schema():
+    r = random.Random(5)
+    for _ in range(5000):
+        text, actions, _ = idioms.idiom(r)
+        signals.check({"actions": actions})
+        assert text.strip() and not re.search(r"[{}()\[\]|#@]|  ", text), text

@@ -1,105 +1,136 @@
-"""`slmd-model data`: the training and held-out files, JSON lines of {"task", "text", "answer", "source"}."""
+"""`slmd-model data`: the default model's files, JSON lines of {"task", "text", "answer", "source"}.
+
+`train.jsonl` is fitted, `choose.jsonl` is what a run is compared by,
+`report.jsonl` gives the figures of the model card.
+"""
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from slmd_model.data import alert, outside, public, signals, vehicle
+from slmd_model.data import alert, corpora, dtc, outside, public, report, signals, utterances, vehicle
+from slmd_model.data.corpora import Corpora
+from slmd_model.data.report import row
+from slmd_model.data.splits import words_of
 
-# Lines of the training file by source; the held-out file has one line in HELD_OUT_SHARE.
+# Lines of the training file by source.
 COUNTS = {
-    "vehicle/grammar": 240_000,
-    "vehicle/refusal": 30_000,
-    "vehicle/public": 45_000,
-    "alert": 40_000,
-    "intent": 40_000,
+    "vehicle/grammar": 210_000,
+    "vehicle/refusal": 25_000,
+    "vehicle/public": 30_000,
+    "intent": 100_000,
+    "intent/outside": 7_000,
+    "snips": 60_000,
+    "snips/outside": 5_000,
+    "alert": 120_000,
+    "alert/outside": 1_500,
+    "dtc": 110_000,
+    "dtc/outside": 4_000,
+    # Not a task of the bundle: 150 intents more teach what words mean.
+    "clinc": 50_000,
 }
-HELD_OUT = {"vehicle/grammar": 2_000, "vehicle/refusal": 300, "alert": 1_000}
 REFUSAL = {"out_of_scope": True}
+Maker = Callable[[random.Random], dict]
 
 
-def compact(answer: dict) -> str:
-    return json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
+def refused(task: str, source: str, texts: list[str]) -> Maker:
+    """Refusals: half of them of `texts`, half of the grammar."""
+
+    def make(r: random.Random) -> dict:
+        text = r.choice(texts) if texts and r.random() < 0.5 else outside.refusal(r)
+        return row(task, text, REFUSAL, source)
+
+    return make
 
 
-def row(task: str, text: str, answer: dict, source: str) -> dict:
-    return {"task": task, "text": text, "answer": compact(answer), "source": source}
+def vehicle_refusal(r: random.Random) -> dict:
+    text = outside.refusal(r)
+    if r.random() < 0.2:
+        command, _, imperative = vehicle.clause(r)
+        text = outside.about_a_command(command, r) if imperative else text
+    return row("vehicle", text, REFUSAL, "vehicle/refusal")
 
 
-def grammar(r: random.Random, count: int, source: str) -> Iterator[dict]:
-    for _ in range(count):
-        if source == "vehicle/grammar":
-            yield row("vehicle", *vehicle.command(r), source)
-        elif source == "alert":
-            yield row("alert", *alert.example(r), source)
-        elif r.random() < 0.15:
-            text, _, imperative = vehicle.clause(r)
-            text = outside.about_a_command(text, r) if imperative else outside.refusal(r)
-            yield row("vehicle", text, REFUSAL, source)
-        else:
-            yield row("vehicle", outside.refusal(r), REFUSAL, source)
+def public_vehicle(data: Corpora) -> Maker:
+    """Public sentences: refusals, and a fifth of media commands, which are rarer."""
+    rows = [(line["text"], public.vehicle_answer(line)) for line in data.vehicle("fit")]
+    no = [pair for pair in rows if pair[1] == REFUSAL]
+    yes = [pair for pair in rows if pair[1] and pair[1] != REFUSAL]
+
+    def make(r: random.Random) -> dict:
+        return row("vehicle", *r.choice(yes if r.random() < 0.2 else no), "vehicle/public")
+
+    return make
 
 
-def human(folder: Path, names: tuple[str, ...]) -> tuple[list[dict], list[dict]]:
-    """(`vehicle` rows, `intent` rows) of public sentences."""
-    cars, intents = [], []
-    for name in names:
-        for line in public.load(folder, name):
-            answer = public.vehicle_answer(line)
-            if answer:
-                cars.append(row("vehicle", line["text"], answer, "vehicle/public"))
-            if name.startswith(("nlu", "snips")):
-                intents.append(row("intent", line["text"], {"intent": line["intent"]}, "intent"))
-    return cars, intents
+def makers(data: Corpora) -> dict[str, Maker]:
+    """How a line of each source of COUNTS is made."""
+    nlu, snips = corpora.sentences(data.nlu), corpora.sentences(data.snips)
+    codes = list(data.codes)
+    texts = {"nlu": data.outside_nlu("fit"), "snips": data.outside_snips("fit")}
+    not_nlu, not_snips = ([line["text"] for line in texts[name]] for name in ("nlu", "snips"))
+    anything = [line["text"] for line in data.vehicle("fit")]
+    clinc = corpora.sentences(data.clinc)
+    return {
+        "clinc": lambda r: row("clinc", *clinc.example(r), "clinc"),
+        "vehicle/grammar": lambda r: row("vehicle", *vehicle.command(r), "vehicle/grammar"),
+        "vehicle/refusal": vehicle_refusal,
+        "vehicle/public": public_vehicle(data),
+        "intent": lambda r: row("intent", *nlu.example(r), "intent"),
+        # Only human sentences: the grammar's refusals (alarms, weather) are intents here.
+        "intent/outside": lambda r: row("intent", r.choice(not_nlu), REFUSAL, "intent/outside"),
+        "snips": lambda r: row("snips", *snips.example(r), "snips"),
+        "snips/outside": lambda r: row("snips", r.choice(not_snips), REFUSAL, "snips/outside"),
+        "alert": lambda r: row("alert", *alert.example(r), "alert"),
+        "alert/outside": refused("alert", "alert/outside", anything),
+        "dtc": lambda r: row("dtc", *dtc.example(data.codes, codes, r), "dtc"),
+        "dtc/outside": refused("dtc", "dtc/outside", anything),
+    }
+
+
+def lines(data: Corpora, seed: int, share: float, kept: set[frozenset[str]]) -> Iterator[dict]:
+    """`share` of COUNTS lines of each source, none with the words of a sentence that is kept from training."""
+    for source, make in makers(data).items():
+        r = random.Random(f"{seed} {source}")
+        for _ in range(int(COUNTS[source] * share)):
+            line = make(r)
+            while source.startswith("vehicle") and words_of(line["text"]) in kept:
+                line = make(r)
+            yield line
+
+
+def schemas(data: Corpora) -> dict[str, dict]:
+    return {
+        "vehicle": signals.schema(),
+        "alert": alert.schema(),
+        "intent": utterances.schema("Intent and slots", data.nlu["fit"]),
+        "snips": utterances.schema("Intent and slots of SNIPS", data.snips["fit"]),
+        "dtc": dtc.schema(),
+    }
 
 
 def write(path: Path, rows: list[dict]) -> None:
     path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in rows), encoding="utf-8")
 
 
-def build(commands: Path, out: Path, seed: int, report=print) -> None:
-    """Write OUT/train.jsonl, OUT/heldout.jsonl and the schemas of the tasks."""
+def build(sources: Path, frozen: Path, out: Path, seed: int, share: float = 1.0, tell=print) -> None:
+    """Write OUT/{train,choose,report}.jsonl and OUT/TASK.schema.json.
+
+    `sources` is laid out as ../shared/data, `frozen` holds the hand-written sentences (onnx/tests).
+    """
+    data = corpora.read(sources)
+    sets = report.Sets(data, sources, frozen)
     out.mkdir(parents=True, exist_ok=True)
-    r = random.Random(seed)
-    cars, intents = human(commands, public.FILES)
-    dev_cars, dev_intents = human(commands, (public.DEV,))
-    # Media commands of public sources are rarer than refusals: draw both alike often.
-    refusals = [line for line in cars if "out_of_scope" in line["answer"]]
-    media = [line for line in cars if "out_of_scope" not in line["answer"]]
-    known = {line["text"] for line in cars + intents}
-    train = [
-        line
-        for source in ("vehicle/grammar", "vehicle/refusal", "alert")
-        for line in grammar(r, COUNTS[source], source)
-    ]
-    train += r.choices(refusals, k=COUNTS["vehicle/public"] * 4 // 5) + r.choices(
-        media, k=COUNTS["vehicle/public"] // 5
-    )
-    train += r.choices(intents, k=COUNTS["intent"])
-    r.shuffle(train)
+    train = list(lines(data, seed, share, {words_of(text) for text in sets.kept()}))
+    random.Random(seed).shuffle(train)
     write(out / "train.jsonl", train)
     seen = {line["text"] for line in train}
-    other = random.Random(seed + 1)
-    held_out = [
-        line
-        for source, count in HELD_OUT.items()
-        for line in grammar(other, 3 * count, source)
-        if line["text"] not in seen
-    ]
-    quota = dict(HELD_OUT)
-    kept = []
-    for line in held_out:
-        if quota[line["source"]]:
-            quota[line["source"]] -= 1
-            kept.append(line)
-    kept += [line for line in dev_cars + dev_intents if line["text"] not in known]
-    write(out / "heldout.jsonl", kept)
-    names = sorted({json.loads(line["answer"])["intent"] for line in intents})
-    for name, schema in (
-        ("vehicle", signals.schema()), ("alert", alert.schema()), ("intent", public.intent_schema(names)),
-    ):  # fmt: skip
-        (out / f"{name}.schema.json").write_text(
-            json.dumps(schema, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
-        )
-    report(f"{len(train)} training lines ({len(seen)} different texts), {len(kept)} held out, in {out}")
+    for part in ("choose", "report"):
+        rows = [line for line in sets.rows(part, seed) if line["source"] in report.HUMAN or line["text"] not in seen]
+        write(out / f"{part}.jsonl", rows)
+        tell(f"{out / part}.jsonl: {len(rows)} lines")
+    for name, schema in schemas(data).items():
+        text = json.dumps(schema, ensure_ascii=False, indent=1) + "\n"
+        (out / f"{name}.schema.json").write_text(text, encoding="utf-8")
+    tell(f"{out}/train.jsonl: {len(train)} lines, {len(seen)} different texts")

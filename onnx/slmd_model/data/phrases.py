@@ -35,18 +35,23 @@ PLACES = {
     "front": "in the front|up front|in front|for the front [row|seats]|in the front (row|seats)|at the front",
     "rear": "in the (back|rear)|at the (back|rear)|for the (back|rear) [seats|row|passengers]|in the back row|"
     "back here|back there|for the kids [in the back]|for the people in the back|in the second row|"
-    "for the second row|on the (back|rear) seats|on the back seat",
+    "for the second row|on the (back|rear) seats|on the back seat|for (the children|the baby|the dog|grandma|grandpa|"
+    "our guests|the girls|the boys|my parents|the family|everyone) in the (back|rear)|behind us|where the kids (sit|are)|"
+    "for those in the back|for the rear|in the rear compartment|for the (back|rear) (bench|seat)|for everybody in the back",
     "left": "on the left [side|hand side]|to my left",
     "right": "on the right [side|hand side]|to my right",
-    "driver": "for the driver|on the (driver|driver's|drivers) side|for me|on my side|at the driver's seat",
+    "driver": "for the driver|on the (driver|driver's|drivers) side|for me|on my side|at the driver's seat|over here|"
+    "at my seat|on the driver seat|just for me|where i sit|for myself",
     "passenger": "for the [front] passenger|on the [front] (passenger|passenger's|passengers) side|"
-    "for my (wife|husband|friend|passenger|girlfriend|mom|dad)|next to me|on the passenger seat",
+    "for my (wife|husband|friend|passenger|girlfriend|mom|dad|partner|sister|brother|boyfriend|son|daughter|missus|"
+    "mother|father|colleague|boss|date|co-driver) [next to me|beside me]|next to me|on the passenger seat|beside me|"
+    "for (her|him|whoever is) (next to|beside) me|where my (wife|husband|friend) sits|over on the passenger side",
     "rear_left": "in the (back|rear) left|on the left in the (back|rear)|for the (rear|back) left (seat|passenger)|"
     "behind the driver|on the (rear|back) left|at the (rear|back) left",
     "rear_right": "in the (back|rear) right|on the right in the (back|rear)|for the (rear|back) right "
     "(seat|passenger)|behind the passenger|on the (rear|back) right|at the (rear|back) right",
     "all": "everywhere|in the [whole] car|for everyone|for everybody|in the cabin|throughout the car|all over|"
-    "for all of us|in here|for all seats",
+    "for all of us|in here|for all seats|inside|in the entire (car|cabin)|for the whole car|all around",
 }
 ADJECTIVES = {
     "front": "front",
@@ -68,7 +73,7 @@ PLACE_WEIGHTS = {
 def expand(template: str, r: random.Random) -> str:
     """Choose among `(a|b)`, keep or drop `[a|b]`; a bare `a|b` at the top is a choice too."""
     while match := OPTIONAL.search(template):
-        kept = r.choice(match[1].split("|")) if r.random() < 0.5 else ""
+        kept = r.choice(split_bar(match[1])) if r.random() < 0.5 else ""
         template = template[: match.start()] + kept + template[match.end() :]
     while match := ALTERNATIVES.search(template):
         template = template[: match.start()] + r.choice(match[1].split("|")) + template[match.end() :]
@@ -89,9 +94,11 @@ def in_words(n: int) -> str:
 
 
 def number(n: int, r: random.Random) -> str:
-    if r.random() < 0.75 or n >= 200:
+    if r.random() < 0.6 or n >= 200:
         return str(n)
     words = in_words(n).replace(" [and]", r.choice(["", " and"]))
+    if n > 109 and r.random() < 0.3:  # "one thirty"
+        words = "one " + in_words(n - 100)
     return words.replace(" ", "-") if r.random() < 0.2 and " and" not in words else words
 
 

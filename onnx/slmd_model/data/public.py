@@ -1,4 +1,4 @@
-"""Human sentences from public corpora: intents, and what the car must refuse or can do.
+"""Human sentences from public corpora: reading them, and what the `vehicle` task must answer to them.
 
 NLU-Evaluation-Data (Liu et al. 2019, CC-BY-4.0), SNIPS nlu-benchmark (CC0),
 CLINC oos-eval (Larson et al. 2019, CC-BY-3.0).
@@ -11,9 +11,6 @@ from pathlib import Path
 from slmd_model.data.signals import MEDIA
 from slmd_model.errors import UserError
 
-FILES = ("nlu_eval_train.jsonl", "snips_train.jsonl", "clinc_train.jsonl", "clinc_oos_train.jsonl")
-DEV = "nlu_eval_dev.jsonl"
-
 # Neither a command for the car nor clearly none: not used for `vehicle`.
 UNCLEAR = {
     "play_podcasts", "play_audiobook", "play_game", "music_settings", "general_commandstop", "smart_home",
@@ -25,10 +22,9 @@ UNCLEAR = {
 ROOM = {"house_place"}
 
 
-def load(folder: Path, name: str) -> list[dict]:
-    path = folder / name
+def load(path: Path) -> list[dict]:
     if not path.is_file():
-        raise UserError(f"{path}: missing; `slmd-model data` needs the public command texts (see onnx/README.md)", 66)
+        raise UserError(f"{path}: missing; `slmd-model data` needs the public sentences (see onnx/README.md)", 66)
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
@@ -61,14 +57,3 @@ def vehicle_answer(row: dict) -> dict | None:
     if intent in UNCLEAR:
         return None
     return {"out_of_scope": True}
-
-
-def intent_schema(names: list[str]) -> dict:
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Intent",
-        "type": "object",
-        "properties": {"intent": {"enum": names}},
-        "required": ["intent"],
-        "additionalProperties": False,
-    }

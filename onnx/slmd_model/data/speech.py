@@ -1,13 +1,14 @@
 """Sentence patterns shared by the topics: on and off, percentages, opening and closing."""
 
 import random
+import re
 
 from slmd_model.data.phrases import adjective, expand, number, percent, where
 
-LITTLE = "a bit|a little|a little bit|slightly|a touch|a tad|somewhat"
+LITTLE = "a bit|a little|a little bit|slightly|a touch|a tad|somewhat|a tiny bit|just a bit|ever so slightly|a wee bit|a smidge"
 
 
-LOT = "a lot|much|way|quite a bit|considerably|significantly"
+LOT = "a lot|much|way|quite a bit|considerably|significantly|a good bit|a whole lot|loads|a good deal|far"
 
 
 ON = """
@@ -18,6 +19,13 @@ switch {x} on{z}
 put {x} on{z}
 put on {x}{z}
 (activate|enable|start|engage) {x}{z}
+(get|set) {x} going{z}
+(stick|pop|flip|whack|throw|have|get|keep|power) {x} on{z}
+(fire up|bring on|power up|kick in|crank up|hit|give me) {x}{z}
+(let's|let us) have {x} [on]{z}
+make sure {x} is on{z}
+turn {x} back on{z}
+(bring|put) {x} back [on]{z}
 """
 
 
@@ -27,6 +35,13 @@ ON_SAID = """
 i (want|need|would like) {x}{z}
 i'd like {x} on{z}
 we need {x}{z}
+{bare}{z} please
+{bare}{z}
+(can|could|may) (we|i) (have|get) {x} [on]{z}
+{x} would be (nice|good|great|lovely|helpful){z}
+(i|we) could (use|do with) {x}{z}
+(time for|how about|what about) {x}{z}
+(i'd|i would|we'd) (like|love) {x} [on]{z}
 """
 
 
@@ -36,6 +51,10 @@ turn {x} off{z}
 switch off {x}{z}
 switch {x} off{z}
 (deactivate|disable|stop|kill|cut|shut off|shut down) {x}{z}
+(get rid of|lose|end|cancel|quit|drop|switch out) {x}{z}
+(shut|knock|flip|power|take|click|have|get) {x} off{z}
+make sure {x} is off{z}
+turn {x} (back|right) off{z}
 """
 
 
@@ -44,6 +63,15 @@ OFF_SAID = """
 {bare}{z} off
 no more {bare}{z}
 i don't (want|need) {x} [anymore]{z}
+(that's|that is|thats) enough {bare}{z}
+enough (of|with) {x}{z}
+(we|you) don't need {x}{z} (anymore|any more|any longer|now)
+no need for {x}{z} (anymore|any more|now|any longer)
+{x} can (go|be turned|be switched|be) off (now|again|already){z}
+(i'm|we're) done with {x}{z}
+(i|we) can do without {x}{z}
+{x} (isn't|is not) needed{z} [now|anymore]
+could (we|you) do without {x}{z}
 """
 
 
@@ -88,7 +116,11 @@ def step(r: random.Random, usual: int, little: int, much: int) -> tuple[str, str
         words = r.choice(LITTLE.split("|"))
         return words + " ", " " + words, little
     words = r.choice(LOT.split("|"))
-    return words + " ", " " + r.choice(["a lot", "a lot", "quite a bit", "considerably"]), much
+    return (
+        words + " ",
+        " " + r.choice(["a lot", "a lot", "quite a bit", "considerably", "a good bit", "a whole lot", "loads"]),
+        much,
+    )
 
 
 def zone_words(r: random.Random, zone: str) -> tuple[str, str]:
@@ -116,9 +148,9 @@ def percentage(r, signal, noun, adj, z, steps, up, down, on):
     the = "" if adj.startswith(("all", "every")) else "the "
     if kind == "step":
         rising = r.random() < 0.5
-        if r.random() < 0.2:
-            n = r.choice([5, 10, 15, 20, 25, 30])
-            after = " by " + percent(n, r)
+        if r.random() < 0.25:
+            n = r.choice([5, 10, 15, 20, 25, 30, 40, r.randint(2, 50)])
+            after = r.choice([" by ", " by ", " "]) + (percent(n, r) if r.random() < 0.7 else number(n, r))
         else:
             _, after, n = step(r, *steps)
         verb = r.choice((up if rising else down).split("/"))
@@ -141,7 +173,8 @@ def percentage(r, signal, noun, adj, z, steps, up, down, on):
         n, amount = 50, r.choice(["half", "half", "medium", "the middle"])
     text = fill(
         "set {t}{x}{z} to {a}\nset {t}{x} to {a}{z}\n{x} [to|at] {a}{z}\n(put|turn|change|adjust|bring) {t}{x} to {a}{z}\n"
-        "{x}{z} {a}\n{x}{z} to {a}\n(i want|make) {t}{x} {a}{z}",
+        "{x}{z} {a}\n{x}{z} to {a}\n(i want|make) {t}{x} {a}{z}\n{a} {x}{z}\n(have|get|take|run|keep|leave) {t}{x}{z} (at|to) {a}\n"
+        "(i'd like|i want|let's have|we want|give me) {t}{x}{z} at {a}\n(go to|make it) {a} on {t}{x}{z}",
         r, x=x, t=the, a=amount, z=z,
     )  # fmt: skip
     return text, act(signal, "set", n), False
@@ -166,10 +199,24 @@ def movable(r, signal, noun, z, opener, closer):
         value = 100 if opens else 0
         how = r.choice(["", "", "", " " + PARTLY[4][1] if opens else " (all the way|fully|completely)"])
         text = expand(f"{verb} {split}{noun}{z}{how}", r)
-        if r.random() < 0.15:
-            text = expand(f"{noun}{z} " + ("(open|down)" if opens else "(closed|up|shut)"), r)
-            if "roof" in noun:
-                text = text.replace(" down", " open").replace(" up", " closed")
+        roll = r.random()
+        if roll < 0.2:
+            text = expand(
+                f"{split}{noun}{z} "
+                + ("(open|down|wide open|all the way down)" if opens else "(closed|up|shut|all the way up)"),
+                r,
+            )
+        elif roll < 0.45:
+            state = "(open|fully open|wide open)" if opens else "(closed|shut|completely closed)"
+            text = expand(
+                f"(get|have|put) {split}{noun}{z} {state}|(i|we) (want|need|would like) {split}{noun} {state}{z}|"
+                f"(can|could) (we|i|you) (have|get) {split}{noun} {state}{z}|{split}{noun}{z} (should|can|has to) be {state}|"
+                f"(let's|let us) have {split}{noun} {state}{z}",
+                r,
+            )
+        if "roof" in noun:
+            text = re.sub(r" (all the way )?down$", " open", text)
+            text = re.sub(r" (all the way )?up$", " closed", text)
         return text, act(signal, "set", value), True
     if roll < 0.72:
         value, words = r.choice([PARTLY[0], PARTLY[0], PARTLY[1], PARTLY[2], PARTLY[2], PARTLY[3]])

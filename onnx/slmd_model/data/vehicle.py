@@ -9,6 +9,7 @@ single seat or window.
 
 import random
 
+from slmd_model.data import loose
 from slmd_model.data import signals as s
 from slmd_model.data.body import (
     ambient,
@@ -40,6 +41,7 @@ from slmd_model.data.comfort import (
     source,
     volume,
 )
+from slmd_model.data.idioms import idiom
 from slmd_model.data.phrases import dress
 from slmd_model.data.speech import toggle
 
@@ -126,6 +128,7 @@ AFTER = [
     "already",
 ]
 
+IDIOM_SHARE = 0.22
 JOINS = (" and ", " and ", " and ", ", ", " and then ", ", then ", " and also ", ", and ", "; ", " plus ", ". ")
 
 
@@ -139,7 +142,7 @@ def clause(r: random.Random):
 def command(r: random.Random) -> tuple[str, dict]:
     """A sentence and its answer."""
     count = r.choices([1, 2, 3], [86, 12.5, 1.5])[0]
-    parts = [clause(r) for _ in range(count)]
+    parts = [idiom(r) if r.random() < IDIOM_SHARE else clause(r) for _ in range(count)]
     text = parts[0][0]
     for part, _, _ in parts[1:]:
         text += r.choice(JOINS) + part
@@ -155,4 +158,20 @@ def command(r: random.Random) -> tuple[str, dict]:
         text += r.choice([" ", " ", ", "]) + r.choice(AFTER)
     answer = {"actions": actions}
     s.check(answer)
-    return dress(text, r, question), answer
+    return dress(loosen(text, r, count == 1), r, question), answer
+
+
+def loosen(text: str, r: random.Random, single: bool) -> str:
+    """What goes around a command in speech, in a third of the sentences."""
+    roll = r.random()
+    if roll < 0.09:
+        text = loose.reasoned(text, r)
+    elif roll < 0.13 and single:
+        text = loose.contrasted(text, clause(r)[0], r)
+    elif roll < 0.16 and single:
+        text = loose.corrected_number(text, r) or text
+    if r.random() < 0.08:
+        text = loose.filled(text, r)
+    if r.random() < 0.05:
+        text = loose.misheard(text, r)
+    return loose.spoken(text, r) if r.random() < 0.2 else text

@@ -1,0 +1,222 @@
+"""The commands of `slmd-model` that make and measure models from JSON-lines tasks."""
+
+import json
+from pathlib import Path
+
+WITH_BAR = {"train", "finetune", "eval", "compare"}
+
+
+def add(commands) -> None:
+    add_data(commands)
+    add_train(commands)
+    add_finetune(commands)
+    add_export_default(commands)
+    add_eval(commands)
+    add_compare(commands)
+
+
+def add_data(commands) -> None:
+    p = commands.add_parser(
+        "data",
+        help="the default model's training and evaluation data",
+        description="Write OUT_DIR/{train,choose,report}.jsonl and the JSON schemas of the tasks: the project's own "
+        "grammars, and public data in --sources (commands/*.jsonl, vehicle/obd-trouble-codes.csv, factory/*.csv).",
+    )
+    p.add_argument("out", type=Path, metavar="OUT_DIR")
+    p.add_argument("--sources", type=Path, default=Path("../shared/data"), metavar="DIR", help="default: %(default)s")
+    p.add_argument("--frozen", type=Path, default=Path("onnx/tests"), metavar="DIR", help="hand-written sentences")
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--share", type=float, default=1.0, metavar="X", help="this part of the usual number of lines")
+    p.set_defaults(run=run_data)
+
+
+def add_train(commands) -> None:
+    p = commands.add_parser(
+        "train",
+        help="a model of a few million parameters from nothing",
+        description='Train on DATA_DIR/train.jsonl (JSON lines {"task", "text", "answer"}) and write RUN_DIR: hf, '
+        "log.jsonl, loss.png and checkpoint.pt. DATA_DIR/choose.jsonl, if it is there, is answered at every save. The "
+        "same command goes on after a stop. Uses a GPU if torch sees one.",
+    )
+    p.add_argument("data", type=Path, metavar="DATA_DIR")
+    p.add_argument("out", type=Path, metavar="RUN_DIR")
+    p.add_argument("--steps", type=int, default=4000)
+    p.add_argument("--decay-from", type=float, default=0.6, metavar="SHARE", help="of the steps; then the rate falls")
+    p.add_argument("--batch", type=int, default=8192, metavar="TOKENS")
+    p.add_argument("--learning-rate", type=float, default=3e-3)
+    p.add_argument("--save-every", type=int, default=250, metavar="STEPS")
+    p.add_argument("--hidden", type=int, default=256)
+    p.add_argument("--layers", type=int, default=5)
+    p.add_argument("--feed-forward", type=int, default=640)
+    p.add_argument("--heads", type=int, default=8)
+    p.add_argument("--kv-heads", type=int, default=2)
+    p.add_argument("--vocabulary", type=int, default=4096)
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
+    p.set_defaults(run=run_train)
+
+
+def add_finetune(commands) -> None:
+    p = commands.add_parser(
+        "finetune",
+        help="LoRA of a local checkpoint, merged",
+        description='Train an adapter of HF_DIR on LINES (JSON lines {"task", "text", "answer"}), merge it, and write '
+        "RUN_DIR/hf, log.jsonl and loss.png. Uses a GPU if torch sees one. Nothing is downloaded.",
+    )
+    p.add_argument("hf", type=Path, metavar="HF_DIR")
+    p.add_argument("lines", type=Path, metavar="LINES")
+    p.add_argument("out", type=Path, metavar="RUN_DIR")
+    p.add_argument("--steps", type=int, default=500)
+    p.add_argument("--batch", type=int, default=8, metavar="LINES")
+    p.add_argument("--rank", type=int, default=16)
+    p.add_argument("--learning-rate", type=float, default=2e-4)
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
+    p.set_defaults(run=run_finetune)
+
+
+def add_export_default(commands) -> None:
+    p = commands.add_parser(
+        "export-default",
+        help="the trained model to the bundle that slmd embeds",
+        description="Export HF_DIR with the schemas of DATA_DIR to OUT_DIR, weights inside model.onnx.",
+    )
+    p.add_argument("hf", type=Path, metavar="HF_DIR")
+    p.add_argument("data", type=Path, metavar="DATA_DIR")
+    p.add_argument("out", type=Path, metavar="OUT_DIR")
+    p.add_argument("--precision", choices=("int8", "int4", "fp32"), default="int4")
+    p.add_argument("--algorithm", choices=("default", "rtn", "k_quant"), default="")
+    p.add_argument("--mixed", default="", metavar="GROUP:TYPE")
+    p.set_defaults(run=run_export_default)
+
+
+def add_eval(commands) -> None:
+    p = commands.add_parser(
+        "eval",
+        help="the figures of a bundle, through the daemon's socket",
+        description="Serve BUNDLE by `slmd serve` on a temporary configuration, or ask the daemon at --socket, and "
+        "compare its answers to those of the LINES files.",
+    )
+    p.add_argument("bundle", type=Path, metavar="BUNDLE")
+    p.add_argument("lines", type=Path, nargs="+", metavar="LINES")
+    p.add_argument("--socket", type=Path, metavar="PATH", help="a daemon that serves the bundle already")
+    add_daemon(p)
+    p.add_argument("--limit", type=int, metavar="N", help="only the first N lines of each file")
+    p.add_argument("--task", action="append", metavar="T", help="only lines of this task (may be repeated)")
+    p.add_argument("--save-calibration", type=Path, metavar="FILE", help="fit the confidence's scaling on LINES")
+    p.add_argument("--calibration", type=Path, metavar="FILE", help="of --save-calibration on other lines")
+    p.add_argument("--plot", type=Path, metavar="PNG", help="draw how far the confidence can be relied on")
+    p.add_argument("--wrong", type=Path, metavar="FILE", help="write the lines that were answered wrongly")
+    p.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
+    p.set_defaults(run=run_eval)
+
+
+def add_compare(commands) -> None:
+    p = commands.add_parser(
+        "compare",
+        help="bundles of one model side by side",
+        description="Serve each BUNDLE in turn: quality with a paired test against the first, size, tokens/s, memory.",
+    )
+    p.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE")
+    p.add_argument("--lines", type=Path, action="append", required=True, metavar="FILE")
+    add_daemon(p)
+    p.add_argument("--limit", type=int, metavar="N", help="only the first N lines of each file")
+    p.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
+    p.set_defaults(run=run_compare)
+
+
+def add_daemon(p) -> None:
+    p.add_argument("--slmd", default="slmd", metavar="PROGRAM", help="the daemon (default: %(default)s on the path)")
+    p.add_argument("--engine", choices=("auto", "ort", "tract"), default="auto")
+    p.add_argument("--threads", type=int, default=2)
+
+
+def run_data(args) -> None:
+    from slmd_model.data.build import build
+
+    build(args.sources, args.frozen, args.out, args.seed, args.share)
+
+
+def run_train(args) -> None:
+    import torch
+
+    from slmd_model.train import Settings, Shape, train
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    shape = Shape(args.hidden, args.layers, args.feed_forward, args.heads, args.kv_heads, args.vocabulary)
+    settings = Settings(
+        steps=args.steps, tokens_per_batch=args.batch, learning_rate=args.learning_rate, decay_from=args.decay_from,
+        save_every=args.save_every, seed=args.seed,
+    )  # fmt: skip
+    train(args.data, args.out, shape, settings)
+
+
+def run_finetune(args) -> None:
+    import torch
+
+    from slmd_model.finetune import Settings, finetune
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    settings = Settings(
+        steps=args.steps, lines_per_batch=args.batch, rank=args.rank, alpha=2 * args.rank,
+        learning_rate=args.learning_rate, seed=args.seed,
+    )  # fmt: skip
+    finetune(args.hf, args.lines, args.out, settings)
+
+
+def run_export_default(args) -> None:
+    from slmd_model import default_bundle
+    from slmd_model.genai import Options
+
+    options = Options(precision=args.precision, algorithm=args.algorithm, mixed=args.mixed)
+    print(*default_bundle.make(args.hf, args.data, args.out, options), sep="\n")
+
+
+def read(paths: list[Path], limit: int | None, tasks: list[str] | None = None) -> list[dict]:
+    from slmd_model.batches import read_lines
+
+    return [line for path in paths for line in read_lines(path)[:limit] if not tasks or line["task"] in tasks]
+
+
+def run_eval(args) -> None:
+    from slmd_model import daemon, evaluate
+
+    lines = read(args.lines, args.limit, args.task)
+    if args.socket:
+        rows = list(evaluate.run(args.socket, lines, args.bundle))
+    else:
+        with daemon.serve(args.slmd, args.bundle, args.engine, args.threads) as (socket, _):
+            rows = list(evaluate.run(socket, lines, args.bundle))
+    answers = [(line, answer) for line, answer, _ in rows]
+    platt = json.loads(args.calibration.read_text()) if args.calibration else {}
+    if args.save_calibration:
+        args.save_calibration.write_text(json.dumps(evaluate.fitted(answers)) + "\n")
+    if args.plot:
+        evaluate.plot(answers, platt, args.plot)
+    if args.wrong:
+        write_wrong(rows, args.wrong)
+    show(evaluate.report(answers, platt), args.json)
+
+
+def write_wrong(rows: list[tuple], path: Path) -> None:
+    wrong = [line | {"got": reply["text"]} for line, answer, reply in rows if not answer.exact]
+    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in wrong), encoding="utf-8")
+
+
+def run_compare(args) -> None:
+    from slmd_model.compare import compare
+
+    lines = read(args.lines, args.limit)
+    show(compare(args.slmd, args.bundles, lines, args.engine, args.threads), args.json)
+
+
+def show(figures: dict, path: Path | None) -> None:
+    """One line of JSON for each entry, and all of it in a file."""
+    for group, entries in figures.items():
+        print(group)
+        for name, value in entries.items():
+            print(f"  {name} {json.dumps(value)}")
+    if path:
+        path.write_text(json.dumps(figures, indent=1) + "\n")

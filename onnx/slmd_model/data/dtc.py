@@ -1,0 +1,90 @@
+"""Trouble codes: `P0420`, plain or inside a sentence, to {"code", "meaning"}; unknown codes are refused.
+
+The meanings are those of a table of 3,071 codes (obd-trouble-codes.csv, MIT):
+the model recalls them, so it knows no others.
+"""
+
+import csv
+import random
+from pathlib import Path
+
+from slmd_model.data.phrases import dress, expand
+from slmd_model.data.utterances import or_refusal
+from slmd_model.errors import UserError
+
+MEANING_LENGTH = 128
+SENTENCES = """
+{c}
+{c}
+(what is|what's|whats) {c}
+what does [the code|code|error|fault code] {c} mean
+(meaning|definition|description|explanation) of {c}
+[the] [error|fault|trouble|diagnostic] code {c}
+(explain|describe|define|decode|translate|look up|check|read) [the] [code|error|fault] {c}
+(i|we) (have|got|get|see|found) [a|the] [code|error|fault] {c}
+my [car|truck|van|engine|scanner|obd reader|dashboard] (shows|says|gives [me]|has|reports|threw) [a|the] [code|error|fault|trouble code] {c}
+(the|my) (check engine light|engine light|warning light) (is on|came on) [and it says|with|:|,] {c}
+[please] tell me [what|about] {c} [means|is]
+what (could|does|would) {c} (be|mean|stand for|indicate)
+is {c} (serious|bad|dangerous|an engine problem)
+(scan|scanner|obd|reader|ecu|diagnosis) (result|says|output|reading) [:] {c}
+(got|there is|there's) [a] {c} (stored|pending|in the memory|on the scanner|again)
+the (garage|mechanic|workshop|dealer|guy at the shop) (said|found|wrote|mentioned|read out) {c} [what is that|what does that mean|whats that]
+[hi|hello|hey] [can|could] you (explain|tell me about|help me with|look up) {c} [please]
+{c} (meaning|explained|what is it|what is that|help|code|please|means)
+i (cleared|erased|deleted|reset) {c} [but it came back|and it's back]
+why (do i|does my car) (have|get|show) {c}
+"""
+
+
+def read(path: Path) -> dict[str, str]:
+    """Code -> meaning, white space squeezed."""
+    if not path.is_file():
+        raise UserError(f"{path}: missing; the task `dtc` needs the table of trouble codes (see onnx/README.md)", 66)
+    with path.open(encoding="utf-8", newline="") as file:
+        table = {code.strip(): " ".join(meaning.split()) for code, meaning in csv.reader(file)}
+    return {code: meaning[:MEANING_LENGTH] for code, meaning in table.items()}
+
+
+def answer(code: str, table: dict[str, str]) -> dict:
+    return {"code": code, "meaning": table[code]} if code in table else {"out_of_scope": True}
+
+
+def unknown(table: dict[str, str], r: random.Random) -> str:
+    """A code of the right form that is not in the table, often one next to a known one."""
+    while True:
+        if r.random() < 0.5:
+            code = list(r.choice(list(table)))
+            at = r.choice([0, 1, 2, 3, 4, 4, 4])
+            code[at] = r.choice("PBCU" if at == 0 else "0123" if at == 1 else "0123456789")
+            code = "".join(code)
+        else:
+            code = r.choice("PBCU") + r.choice("0123") + "".join(r.choices("0123456789", k=3))
+        if code not in table:
+            return code
+
+
+def sentence(code: str, r: random.Random) -> str:
+    """The code as people write it, mostly inside a sentence."""
+    line = expand(r.choice([line for line in SENTENCES.splitlines() if line]), r)
+    if r.random() < 0.2:
+        code = code.lower()
+    text = line.replace("{c}", code)
+    return dress(text, r, question=line.startswith(("what", "why", "is", "can", "could"))) if r.random() < 0.6 else text
+
+
+def example(table: dict[str, str], codes: list[str], r: random.Random) -> tuple[str, dict]:
+    code = unknown(table, r) if r.random() < 0.2 else r.choice(codes)
+    return sentence(code, r), answer(code, table)
+
+
+def schema() -> dict:
+    code = {"type": "string", "pattern": "^[PBCU][0-9]{4}$"}
+    meaning = {"type": "string", "minLength": 1, "maxLength": MEANING_LENGTH}
+    found = {
+        "type": "object",
+        "properties": {"code": code, "meaning": meaning},
+        "required": ["code", "meaning"],
+        "additionalProperties": False,
+    }
+    return or_refusal("Trouble code", found)

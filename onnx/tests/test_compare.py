@@ -1,0 +1,66 @@
+"""`compare` and the start of a daemon, with a small program in its place."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("jsonschema", reason="jsonschema is not installed (onnx/setup-python)")
+
+from slmd_model import bundle, cli, daemon
+from slmd_model.bundle import Manifest, Task
+from slmd_model.errors import UserError
+
+PROGRAM = """\
+#!{python}
+import json, socket, sys, tomllib
+config = tomllib.load(open(sys.argv[3], "rb"))
+if "broken" in config["model"]:
+    sys.exit("config.toml: the model is broken")
+server = socket.socket(socket.AF_UNIX)
+server.bind(config["unix"]["path"])
+server.listen()
+while True:
+    connection, _ = server.accept()
+    for line in connection.makefile("rb"):
+        request = json.loads(line)
+        reply = {{"status": "ok", "report": {{"serving": True}}}}
+        if "prompt" in request:
+            right = "int4" not in config["model"] or request["prompt"] != "b"
+            reply = {{"status": "ok", "text": json.dumps({{"intent": request["prompt"] if right else "z"}}),
+                     "usage": {{"completion_tokens": 5}}, "timings": {{"ttft_ms": 1.0, "total_ms": 3.0}}}}
+        connection.sendall(json.dumps(reply).encode() + b"\\n")
+"""
+
+
+@pytest.fixture
+def program(tmp_path) -> str:
+    path = tmp_path / "slmd"
+    path.write_text(PROGRAM.format(python=sys.executable))
+    path.chmod(0o755)
+    return str(path)
+
+
+def make(folder: Path) -> str:
+    folder.mkdir()
+    bundle.write(folder, Manifest("x", "1", "MIT", tasks={"intent": Task("intent")}))
+    return str(folder)
+
+
+def test_two_bundles_side_by_side(program, tmp_path):
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text("".join(json.dumps({"task": "intent", "text": t, "answer": {"intent": t}}) + "\n" for t in "abab"))
+    folders = [make(tmp_path / name) for name in ("fp32", "int4")]
+    out = tmp_path / "out.json"
+    assert cli.main(["compare", *folders, "--lines", str(lines), "--slmd", program, "--json", str(out)]) == 0
+    first, second = (json.loads(out.read_text())[folder] for folder in folders)
+    assert (first["exact"][0], second["exact"][0]) == (1.0, 0.5)
+    assert second["against_first"]["all"] == {"only_first": 2, "only_second": 0, "p": 0.5}
+    assert first["tokens_per_second"] == 2000.0
+    assert first["rss_mib"] > 1 and first["bundle_bytes"] > 50
+
+
+def test_a_daemon_that_does_not_come_up_says_why(program, tmp_path):
+    with pytest.raises(UserError, match="the model is broken"), daemon.serve(program, Path(make(tmp_path / "broken"))):
+        pass

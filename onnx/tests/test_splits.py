@@ -1,0 +1,34 @@
+"""Parts of human sentences: disjoint, and apart."""
+
+from slmd_model.data import corpora
+from slmd_model.data.splits import Index, near, split, without, words_of
+
+
+def rows(*texts):
+    return [{"text": text} for text in texts]
+
+
+def test_case_punctuation_and_figures_do_not_make_sentences_differ():
+    assert near(words_of("Wake me at 7."), words_of("wake me at 8"))
+    assert not near(words_of("wake me at seven"), words_of("wake me in the morning please"))
+
+
+def test_near_sentences_share_a_part_and_are_told_once():
+    letters = "abcdefghijklmnop"
+    texts = [f"say word{i} and thing{k} to number {n}" for i in letters for k in letters for n in (1, 2)]
+    parts = split(rows(*texts), choose=0.2, report=0.2)
+    assert all(parts.values())
+    fit = Index(row["text"] for row in parts["fit"])
+    for part in ("choose", "report"):
+        assert not [row for row in parts[part] if fit.near(row["text"])]
+    assert not without(rows("Say worda and thingb to number 3!"), texts)
+
+
+def test_public_parts_are_apart(shared_data):
+    data = corpora.read(shared_data)
+    fit = Index(row["text"] for row in data.nlu["fit"] + data.snips["fit"])
+    for name in ("nlu", "snips"):
+        for part in ("choose", "report"):
+            parts = getattr(data, name)[part]
+            assert len(parts) > 250
+            assert sum(bool(fit.near(row["text"])) for row in parts) <= 0.01 * len(parts), (name, part)
