@@ -14,12 +14,12 @@ from slmd_model.golden import Question
 from slmd_model.session import Decoder
 
 NAME, VERSION, CARD = "slmd-default", "0.2.0", "MODEL_CARD.md"
+# `dtc` is trained, and left out until it names no other code's meaning: see the model card.
 TASKS = {
     "vehicle": Task("vehicle", "vehicle.schema.json", max_tokens=64, deadline_ms=2000),
     "alert": Task("alert", "alert.schema.json", max_tokens=64, deadline_ms=2000),
     "intent": Task("intent", "intent.schema.json", max_tokens=192, deadline_ms=2000),
     "snips": Task("snips", "snips.schema.json", max_tokens=256, deadline_ms=2000),
-    "dtc": Task("dtc", "dtc.schema.json", max_tokens=64, deadline_ms=2000),
 }
 ALERT = '{"sensor":"vibration","last":138,"peak":138,"trend":60,"spread":84}'
 QUESTIONS = (
@@ -33,7 +33,6 @@ QUESTIONS = (
     Question("play the next song", "intent"),
     Question("wake me up at seven am tomorrow", "intent"),
     Question("add this song to my Workout playlist", "snips"),
-    Question("what does P0300 mean", "dtc"),
 )  # fmt: skip
 
 

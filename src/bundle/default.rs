@@ -17,6 +17,7 @@ pub const FILES: &[EmbeddedFile] = embed![
     "intent.schema.json",
     "model.onnx",
     "slmd.toml",
+    "snips.schema.json",
     "special_tokens_map.json",
     "tokenizer.json",
     "tokenizer_config.json",
