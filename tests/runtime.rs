@@ -303,7 +303,7 @@ fn an_answer_that_runs_out_of_tokens_is_completed_within_them() {
             }
         }
     }
-    assert!(refused > 10 && filled > 40, "{refused} {filled}");
+    assert!(refused >= 8 && filled > 40, "{refused} {filled}");
 }
 
 #[test]
