@@ -68,7 +68,7 @@ default ask --engine {E} --json --deadline-ms 120000 "turn the volume up a bit"
 alert ask --engine {E} --json --deadline-ms 120000 --task alert "{\"sensor\":\"vibration\",\"last\":138,\"peak\":138,\"trend\":60,\"spread\":84}"
 intent ask --engine {E} --json --deadline-ms 120000 --task intent "wake me up at seven tomorrow"
 sampled ask --engine {E} --json --deadline-ms 120000 --task vehicle --temperature 0.2 --seed 7 "it is freezing in here"
-short ask --engine {E} --json --deadline-ms 120000 --max-tokens 3 --task intent "play some jazz"
+choice ask --engine {E} --json --deadline-ms 120000 --choice open --choice close "open the window"
 schema ask --engine {E} --json --deadline-ms 120000 --schema onnx/default/alert.schema.json "colder in the front"
 unknown ask --engine {E} --json --deadline-ms 120000 --task nosuch "hello"
 board check --json --board board-configs/raspberry-pi-5.toml
