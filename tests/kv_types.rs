@@ -119,7 +119,7 @@ fn compare_answers(what: &str, exact: &mut dyn Engine, other: &mut dyn Engine, a
         (asked.sentences.iter().filter(|prompt| same(prompt)).count(), asked.sentences.len());
     println!("default, {what}: {loss:?}, {equal} of {all} answers");
     // The default model is taught its answers alone: at one token of a prompt it differs by 1.6 nats.
-    assert!(loss.same() > 0.98 && loss.mean_kl < 2e-2, "{what}: {loss:?}");
+    assert!(loss.same() > 0.98 && loss.mean_kl < 4e-2, "{what}: {loss:?}");
     assert!(equal * 100 >= all * 95, "{what}: {equal} of {all}");
 }
 
