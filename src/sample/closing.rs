@@ -16,7 +16,6 @@ use llguidance::TokenParser;
 use llguidance::derivre::StateID;
 use llguidance::earley::Parser;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use toktrie::{Recognizer, TokTrie, TokenId};
 
@@ -36,7 +35,7 @@ const MAX_REMEMBERED_OF_ONE: usize = 64;
 
 /// How long a search may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Effort {
+struct Effort {
     /// Copies of the parser, and lexemes: some microseconds each.
     steps: usize,
     /// Copies to finish one lexeme.
@@ -44,16 +43,16 @@ pub struct Effort {
 }
 
 /// When a grammar is compiled; some ten milliseconds.
-pub const THOROUGH: Effort = Effort { steps: 20_000, lexeme: 4_000 };
+const THOROUGH: Effort = Effort { steps: 20_000, lexeme: 4_000 };
 /// While an answer is made.
-pub const QUICK: Effort = Effort { steps: 500, lexeme: 200 };
+const QUICK: Effort = Effort { steps: 500, lexeme: 200 };
 
 /// What finishes the lexeme of a state of the lexer; one for each grammar, as its lexer is.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Endings {
     known: Mutex<HashMap<StateID, Arc<[Ending]>>>,
-    /// Whether the shortest lexemes are known to lead round in a circle.
-    circles: AtomicBool,
+    /// Whether a search turns off where it has been before: the shortest lexemes lead round in a circle.
+    turns: bool,
 }
 
 /// One way to finish a lexeme, and the lexer's state before its last byte: what follows may differ by
@@ -94,23 +93,24 @@ impl Endings {
     }
 }
 
+/// The shortest answer of a grammar that is at its beginning, and what was learnt of its lexemes on the
+/// way. None if no way to an end was found.
+pub fn least(parser: &TokenParser) -> Option<(Endings, Vec<TokenId>)> {
+    [false, true].into_iter().find_map(|turns| {
+        let endings = Endings { known: Mutex::default(), turns };
+        let tokens = search(parser, &endings, THOROUGH)?;
+        Some((endings, tokens))
+    })
+}
+
 /// Tokens that complete what `parser` has taken; empty if it is complete. None if no way was found.
-pub fn closing(parser: &TokenParser, endings: &Endings, effort: Effort) -> Option<Vec<TokenId>> {
-    let search = |turns| {
-        let mut search = Search { endings, effort, turns, taken: HashMap::new() };
-        search.finish(&mut parser.parser.clone(), MAX_BYTES, true)
-    };
-    let direct = (!endings.circles.load(Ordering::Relaxed)).then(|| search(false)).flatten();
-    let bytes = match direct {
-        Some(bytes) => bytes,
-        None => {
-            if !endings.circles.swap(true, Ordering::Relaxed) {
-                // They know of one way each.
-                endings.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
-            }
-            search(true)?
-        }
-    };
+pub fn closing(parser: &TokenParser, endings: &Endings) -> Option<Vec<TokenId>> {
+    search(parser, endings, QUICK)
+}
+
+fn search(parser: &TokenParser, endings: &Endings, effort: Effort) -> Option<Vec<TokenId>> {
+    let mut search = Search { endings, effort, taken: HashMap::new() };
+    let bytes = search.finish(&mut parser.parser.clone(), MAX_BYTES, true)?;
     spelt(parser.token_env.tok_trie(), &bytes)
 }
 
@@ -118,8 +118,6 @@ struct Search<'a> {
     endings: &'a Endings,
     /// What is left of it.
     effort: Effort,
-    /// Whether it turns off where it has been before.
-    turns: bool,
     /// How often it ended the lexeme of one state by another.
     taken: HashMap<(StateID, StateID), u32>,
 }
@@ -188,7 +186,7 @@ impl Search<'_> {
         };
         let taken = |ending: &&Ending| self.taken.get(&(state, ending.by)).copied().unwrap_or(0);
         let ending = endings.iter().min_by_key(taken)?;
-        if self.turns {
+        if self.endings.turns {
             *self.taken.entry((state, ending.by)).or_default() += 1;
         }
         push(at, ending.bytes())?;
@@ -206,7 +204,7 @@ impl Search<'_> {
     }
 
     fn lexeme_of(&mut self, at: &mut Parser, bytes: &[u8]) -> Option<Vec<Ending>> {
-        let wanted = if self.turns { MAX_ENDS } else { 1 };
+        let wanted = if self.endings.turns { MAX_ENDS } else { 1 };
         let start = at.with_recognizer(|r| r.lexer_state());
         let (mut found, mut seen) = (Vec::<Ending>::new(), HashSet::from([start]));
         let mut paths = vec![Step { before: 0, byte: 0, state: start }];
@@ -244,7 +242,7 @@ impl Search<'_> {
                     let (states, mut path) = path(&paths, last);
                     path.extend(rest);
                     let ending = Ending { shared: path.into(), from: 0, by };
-                    if !self.turns {
+                    if !self.endings.turns {
                         self.endings.keep_along(&states, &ending);
                     }
                     found.push(ending);
@@ -259,7 +257,7 @@ impl Search<'_> {
 
     /// What is known to end the lexeme from `state` on.
     fn known_end(&self, at: &mut Parser, state: StateID) -> Option<Vec<u8>> {
-        let known = self.endings.get(state).filter(|_| !self.turns)?;
+        let known = self.endings.get(state).filter(|_| !self.endings.turns)?;
         let bytes = known.first()?.bytes();
         goes(at, bytes).then(|| bytes.to_vec())
     }

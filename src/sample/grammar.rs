@@ -5,7 +5,7 @@
 //! some hundred milliseconds and a few megabytes. A JSON schema comes as a Lark grammar of our own:
 //! llguidance's own reading of schemas refuses half of the standard and is not exact for the rest.
 
-use super::closing::{Endings, QUICK, THOROUGH, closing};
+use super::closing::{self, Endings};
 use super::constraint::{Constraint, ConstraintError, Masked, ResponseShape};
 use super::mask::TokenMask;
 use super::schema;
@@ -172,13 +172,12 @@ impl GrammarFactory {
             return Err(failed(first_line(warning)));
         }
         parser.start_without_prompt();
-        let endings = Arc::new(Endings::default());
-        let least = closing(&parser, &endings, THOROUGH);
-        let least = least.ok_or_else(|| ConstraintError::TooLarge {
-            what: name(shape),
-            limit: "what is looked through for its shortest answer".to_owned(),
-        })?;
-        Ok(Grammar { parser, endings, least: least.into() })
+        let (endings, least) =
+            closing::least(&parser).ok_or_else(|| ConstraintError::TooLarge {
+                what: name(shape),
+                limit: "what is looked through for its shortest answer".to_owned(),
+            })?;
+        Ok(Grammar { parser, endings: Arc::new(endings), least: least.into() })
     }
 
     fn cached(&self, key: &str) -> Option<Grammar> {
@@ -414,7 +413,7 @@ impl Constraint for Guided {
         if self.is_stopped() {
             return self.is_complete().then(Vec::new);
         }
-        closing(&self.grammar.parser, &self.grammar.endings, QUICK)
+        closing::closing(&self.grammar.parser, &self.grammar.endings)
     }
 }
 

@@ -412,7 +412,7 @@ pub(super) fn log_sum_exp(logits: &[f32]) -> Result<f32, SampleError> {
     let (highest, _) = argmax(logits).ok_or(SampleError::NoToken)?;
     let highest = highest.min(f32::MAX);
     // Of a mask little is left.
-    let counts = |chunk: &&[f32]| max_of(chunk) > highest - NEGLIGIBLE;
+    let counts = |chunk: &&[f32]| max_of(chunk) >= highest - NEGLIGIBLE;
     let sums = logits.chunks(BLOCK).filter(counts);
     let total: f64 = sums.map(|chunk| block_sum(chunk, highest, 1.0, f32::MIN)).sum();
     Ok(highest + total.ln() as f32)

@@ -170,9 +170,6 @@ impl Scheduler {
         let mut tasks = Tasks::new();
         tasks.extend(self.sessions.iter().filter(|s| s.is_promised()).map(Task::new));
         while let Err(Broken(id)) = self.forecast(now, &tasks, EXACT) {
-            if std::env::var_os("DBG_SEED").is_some() {
-                println!("DROP {} {:?}", now.0, id);
-            }
             let at = tasks.iter().position(|t| t.id == id).expect("it broke, so it is there");
             tasks.swap_remove(at);
         }
