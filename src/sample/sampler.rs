@@ -121,6 +121,10 @@ impl Sampler {
     /// # Errors
     /// [`SampleError::NoToken`] if every logit is minus infinity or NaN.
     pub fn sample(&mut self, logits: &mut [f32], seen: Seen<'_>) -> Result<Sampled, SampleError> {
+        if self.logprobs.is_some() && argmax(logits).is_some_and(|(best, _)| best == f32::INFINITY)
+        {
+            as_finite(logits);
+        }
         let log_total = self.logprobs.map(|top| self.look(logits, top.into())).transpose()?;
         self.before.clear();
         self.penalise(logits, seen);
@@ -198,8 +202,7 @@ impl Sampler {
     }
 
     fn draw(&mut self, logits: &mut [f32]) -> Result<u32, SampleError> {
-        // An infinite logit is as good as the highest finite one.
-        logits.iter_mut().for_each(|l| *l = if *l == f32::INFINITY { f32::MAX } else { *l });
+        as_finite(logits);
         let (highest, best) = argmax(logits).ok_or(SampleError::NoToken)?;
         let scale = 1.0 / self.sampling.temperature;
         let kept = self.kept(logits, highest, scale);
@@ -358,6 +361,11 @@ impl Sampler {
         }
         last
     }
+}
+
+/// An infinite logit is as good as the highest finite one.
+fn as_finite(logits: &mut [f32]) {
+    logits.iter_mut().for_each(|l| *l = if *l == f32::INFINITY { f32::MAX } else { *l });
 }
 
 /// The highest logit of a few; NaN does not count.

@@ -202,3 +202,15 @@ fn the_likeliest_are_those_of_the_model_whatever_is_drawn() {
     assert_eq!((only.token, only.logprob), (1, Some(0.0)));
     assert_eq!(s.top(), [(0.0, 1)]);
 }
+
+#[test]
+fn the_largest_logits_have_finite_log_probabilities() {
+    for highest in [f32::INFINITY, f32::MAX, 1e30, 1e9, -1e30] {
+        let mut row = vec![f32::NEG_INFINITY; 200];
+        (row[3], row[150]) = (highest, highest);
+        let mut sampler = Sampler::new(Sampling::default()).with_logprobs(Some(0));
+        let sampled = sampler.sample(&mut row, Seen::default()).expect("a token");
+        let logprob = sampled.logprob.expect("asked for");
+        assert!(!logprob.is_nan() && logprob > f32::NEG_INFINITY, "{highest}: {logprob}");
+    }
+}
