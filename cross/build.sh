@@ -76,14 +76,14 @@ build() {
     --message-format json-render-diagnostics
 }
 
-# The paths in cargo's messages.
+# The paths in cargo's messages; of tests without the binary, which cargo builds for them too.
 executables() {
   python3 -c '
 import json, sys
 for line in sys.stdin:
     message = json.loads(line) if line.startswith("{") else {}
-    if message.get("executable"):
-        print(message["executable"])'
+    if message.get("executable") and message["profile"]["test"] == (sys.argv[1] == "true"):
+        print(message["executable"])' "$tests"
 }
 
 # The newest version of the C library that a binary asks for.

@@ -14,7 +14,8 @@
 //! board -> { config, core }
 //! supervisor -> pressure -> core
 //! { cli, supervisor } -> sheet -> { bundle, core }     { supervisor, runtime } -> measurements
-//! { cli, supervisor } -> calibration
+//! { cli, supervisor } -> calibration                   { cli, supervisor, routing } -> child
+//! supervisor -> routing -> { runtime, sample, text, bundle, wire, core }    transport -> routing
 //! cli -> store -> bundle
 //! ```
 //!
@@ -25,6 +26,8 @@
 //! - [`wire`] is what clients say and hear, and how it looks in bytes.
 //! - [`journal`] keeps opaque records on the disk, over crashes and power losses.
 //! - [`runtime`] runs the one inference thread and admits requests to it.
+//! - [`routing`] is what becomes of a request beside the model's answer: tools that are run, and others
+//!   who are told or asked; [`child`] is a process that may go wrong.
 //! - [`transport`] moves bytes; [`client`] is the other end of its socket, for Rust programs.
 //! - [`pressure`] reads heat and power, and says how hard slmd may work.
 //! - [`watch`] decides when sensor readings become an alert, and when the model is asked about it.
@@ -37,6 +40,7 @@
 pub mod board;
 pub mod bundle;
 pub mod calibration;
+pub mod child;
 pub mod cli;
 pub mod client;
 pub mod config;
@@ -46,6 +50,7 @@ pub mod journal;
 pub mod kernels;
 pub mod measurements;
 pub mod pressure;
+pub mod routing;
 pub mod runtime;
 pub mod sample;
 pub mod sheet;

@@ -13,12 +13,14 @@ use slmd::calibration::{Calibration, Calibrations};
 use slmd::core::error::ErrorCode;
 use slmd::core::plan::EngineKind;
 use slmd::core::request::{OnDeadline, Score};
+use slmd::core::tool::{Tool, ToolCall, ToolChoice};
 use slmd::engine::{EngineOptions, choice};
 use slmd::runtime::{Limits, Model, Origin, Outbox, Runtime};
 use slmd::sample::Rng;
 use slmd::sheet::{Demands, Freedom};
 use slmd::supervisor::{Plan, bring_up};
 use slmd::wire::{Answer, Ask, Message, Reply, ResponseFormat};
+use std::collections::HashSet;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -65,6 +67,7 @@ fn plan(engine: EngineKind, cache: &std::path::Path) -> Plan {
             clients: 1,
             message_bytes: 4096,
             mqtt: None,
+            second_model_bytes: 0,
         },
         cache_dir: cache.to_owned(),
         board: "test".to_owned(),
@@ -96,7 +99,7 @@ fn vehicle(prompt: &str) -> Ask {
 }
 
 fn chat(text: &str) -> Ask {
-    let message = Message { role: "user".into(), content: text.into() };
+    let message = Message::new("user", text);
     Ask { messages: vec![message], ..Ask::default() }
 }
 
@@ -288,5 +291,129 @@ fn whenever_an_answer_ends_it_has_its_shape() {
             "{engine:?}: {answered} answered, {filled} of them completed, {refused} too short, {late} late"
         );
         assert!(answered > 200 && filled > 10, "{answered} {filled} {refused} {late}");
+    }
+}
+
+/// Tools whose arguments may be anything.
+fn tools(rng: &mut Rng) -> Vec<Tool> {
+    let names = ["read", "read_all"];
+    let count = 1 + (rng.next_u64() % 2) as usize;
+    let tool = |name: &&str| {
+        let members = json!({"to": schema(rng, 0), "by": schema(rng, 0)});
+        Tool {
+            name: (*name).to_owned(),
+            description: String::new(),
+            parameters: json!({"type": "object", "properties": members, "required": ["to"],
+                "additionalProperties": false}),
+        }
+    };
+    names[..count].iter().map(tool).collect()
+}
+
+/// A call is of a tool that there is, with arguments that it takes, or there is none.
+#[test]
+fn calls_keep_to_their_tools() {
+    for engine in engines() {
+        let cache = tempfile::tempdir().unwrap();
+        let plan = plan(engine, cache.path());
+        let options = EngineOptions { context_tokens: 512, ..options() };
+        let runtime = bring_up(&Plan { options, ..plan }, &|_| ()).expect("the default model");
+        let mut rng = Rng::new(29);
+        let (mut called, mut several, mut said, mut cut) = (0, 0, 0, 0);
+        for round in 0..120 {
+            let tools = tools(&mut rng);
+            let choice = match round % 4 {
+                0 => ToolChoice::Named(tools[0].name.clone()),
+                1 => ToolChoice::Auto,
+                _ => ToolChoice::Required,
+            };
+            let ask = Ask {
+                tools: tools.clone(),
+                tool_choice: choice.clone(),
+                parallel_tool_calls: Some(round % 3 > 0),
+                max_tokens: Some(90),
+                temperature: Some([0.0, 1.0, 3.0][round % 3]),
+                seed: Some(round as u64),
+                on_deadline: Some(OnDeadline::Complete),
+                ..chat("do it")
+            };
+            let answer = match reply(&runtime, ask.clone()) {
+                Reply::Answer(answer) => *answer,
+                Reply::Error { reason, .. } => {
+                    // The little model spells tools out, and has little room.
+                    let codes = [ErrorCode::Incomplete, ErrorCode::MemoryInfeasible];
+                    assert!(codes.contains(&reason.code), "{reason}");
+                    cut += 1;
+                    continue;
+                }
+                other => panic!("{other:?}"),
+            };
+            if answer.tool_calls.is_empty() {
+                assert_eq!(choice, ToolChoice::Auto, "{answer:?}");
+                said += 1;
+                continue;
+            }
+            assert_eq!((answer.finish_reason, answer.truncated), ("tool_calls", false));
+            assert!(answer.filled.is_empty() && answer.confidence.is_some());
+            for call in &answer.tool_calls {
+                let tool = tools.iter().find(|tool| tool.name == call.name).expect("there is one");
+                let valid = jsonschema::validator_for(&tool.parameters).unwrap();
+                let arguments: Value = serde_json::from_str(&call.arguments).unwrap();
+                assert!(valid.is_valid(&arguments), "{arguments} of {}", tool.parameters);
+                assert!(!matches!(&choice, ToolChoice::Named(name) if *name != call.name));
+            }
+            let ids: HashSet<&str> = answer.tool_calls.iter().map(|call| &*call.id).collect();
+            assert_eq!(ids.len(), answer.tool_calls.len());
+            assert!(answer.tool_calls.len() == 1 || round % 3 > 0);
+            (called, several) = (called + 1, several + usize::from(answer.tool_calls.len() > 1));
+            // The results go back, and the model goes on.
+            let result = |call: &ToolCall| Message {
+                tool_call_id: Some(call.id.clone()),
+                ..Message::new("tool", "done")
+            };
+            let assistant = Message {
+                tool_calls: answer.tool_calls.clone(),
+                ..Message::new("assistant", answer.text.clone())
+            };
+            let results: Vec<Message> = answer.tool_calls.iter().map(result).collect();
+            let messages = [ask.messages.clone(), vec![assistant], results].concat();
+            let again = Ask { messages, tool_choice: ToolChoice::None, max_tokens: Some(4), ..ask };
+            again.validate().expect("what we said we understand");
+            match reply(&runtime, again) {
+                Reply::Answer(answer) => assert!(answer.tool_calls.is_empty()),
+                Reply::Error { reason, .. } => assert_eq!(reason.code, ErrorCode::MemoryInfeasible),
+                other => panic!("{other:?}"),
+            }
+        }
+        println!("{engine:?}: {called} called, {several} of them several, {said} said, {cut} cut");
+        assert!(called > 50 && several > 5, "{called} {several} {said} {cut}");
+    }
+}
+
+#[test]
+fn what_cannot_go_with_tools_is_refused() {
+    let (runtime, _cache) = start(engines()[0]);
+    let tool = |parameters: Value| Tool {
+        name: "read".to_owned(),
+        description: String::new(),
+        parameters,
+    };
+    let object = || json!({"type": "object"});
+    for (ask, says) in [
+        (Ask { tool_choice: ToolChoice::Required, ..chat("x") }, "there are no `tools`"),
+        (Ask { tool_choice: ToolChoice::Named("read".into()), ..chat("x") }, "not among the tools"),
+        (Ask { tools: vec![tool(object())], stop: vec!["x".into()], ..chat("x") }, "`stop`"),
+        (
+            Ask { tools: vec![tool(json!({"$ref": "http://else.where"}))], ..chat("x") },
+            "tools: read",
+        ),
+    ] {
+        match reply(&runtime, ask) {
+            Reply::Error { reason, .. } => {
+                assert_eq!(reason.code, ErrorCode::BadRequest);
+                assert!(reason.message.contains(says), "{says}: {reason}");
+            }
+            other => panic!("{says}: {other:?}"),
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use slmd::text::{ChatTemplate, ControlTokens, Conversation, TextError};
+use slmd::text::{ChatTemplate, ControlTokens, Conversation, SpecialNames, TextError, ToolFormat};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -89,4 +89,36 @@ fn templates_of_real_models_render_as_in_transformers() {
     }
     println!("{equal} equal, {refused} refused by both, {lenient} only by transformers");
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// The format of the calls of real templates, as this page's readers know them from their model cards.
+#[test]
+fn formats_of_calls_are_found_in_real_templates() {
+    let Some(shared) = shared() else { return println!("SKIP: no shared data") };
+    let hermes = ["<tool_call>\n{\"name\": \"", "\", \"arguments\": ", "}\n</tool_call>"];
+    let known = [
+        ("smollm3.jinja", "<|im_end|>", None),
+        ("nousresearch_hermes3_tool_use.jinja", "<|im_end|>", Some(hermes)),
+        ("nousresearch_hermes2_pro_tool_use.jinja", "<|im_end|>", Some(hermes)),
+        ("mistral_nemo_tool_call.jinja", "</s>", None),
+        ("mistral_small_tool_call.jinja", "</s>", None),
+        ("deepseek_tool_call.jinja", "<\u{ff5c}end\u{2581}of\u{2581}sentence\u{ff5c}>", None),
+    ];
+    for (name, eos, wanted) in known {
+        let source =
+            std::fs::read_to_string(shared.join("data/chat-templates").join(name)).unwrap();
+        let template = ChatTemplate::new(&source, Arc::new(|| NOW)).unwrap();
+        let names = SpecialNames {
+            bos: Some("<s>".into()),
+            eos: Some(eos.to_owned()),
+            ..SpecialNames::default()
+        };
+        let format = ToolFormat::of(&template, &ControlTokens::none(), &names);
+        let texts = format.parts().map(slmd::text::Rendered::text);
+        println!("{name}: native {} {texts:?}", format.is_native);
+        if let Some([open, middle, close]) = wanted {
+            assert!(format.is_native, "{name}");
+            assert_eq!([&*texts[0], &*texts[1], &*texts[3]], [open, middle, close], "{name}");
+        }
+    }
 }

@@ -24,8 +24,12 @@ const EDGES: &[(&str, &[&str])] = &[
     ("wire", &["core"]),
     ("engine", &["core", "kernels", "bundle"]),
     ("runtime", &["core", "engine", "text", "sample", "bundle", "wire", "measurements"]),
+    // A process that may go wrong.
+    ("child", &[]),
+    // Between the transports and the runtime: it submits as they do.
+    ("routing", &["core", "text", "sample", "bundle", "wire", "runtime", "child"]),
     // Never `engine`: what moves bytes does not compute.
-    ("transport", &["core", "wire", "runtime", "journal", "watch"]),
+    ("transport", &["core", "wire", "runtime", "routing", "journal", "watch"]),
     // The socket's other end, for Rust programs.
     ("client", &["wire", "core"]),
     // Sans-IO: the front end and `slmd watch test` drive it.
@@ -43,6 +47,8 @@ const EDGES: &[(&str, &[&str])] = &[
             "bundle",
             "wire",
             "runtime",
+            "routing",
+            "child",
             "transport",
             "journal",
             "watch",
@@ -65,6 +71,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "bundle",
             "wire",
             "runtime",
+            "child",
             "transport",
             "journal",
             "client",

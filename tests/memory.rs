@@ -96,7 +96,7 @@ fn start(model: Model, engine: Box<dyn Engine>) -> Runtime {
 }
 
 fn chat(text: &str) -> Ask {
-    let message = Message { role: "user".into(), content: text.into() };
+    let message = Message::new("user", text);
     Ask { messages: vec![message], max_tokens: Some(6), ..Ask::default() }
 }
 

@@ -59,7 +59,7 @@ fn start(model: Model, vocab_size: u32, step: Duration, script: Script) -> Runti
 
 /// A conversation, so that no task and no grammar interferes.
 fn chat(text: &str) -> Ask {
-    let message = Message { role: "user".into(), content: text.into() };
+    let message = Message::new("user", text);
     Ask { messages: vec![message], ..Ask::default() }
 }
 

@@ -41,6 +41,7 @@ fn plan(model: &str, engine: EngineKind) -> Option<Plan> {
             clients: 1,
             message_bytes: 4096,
             mqtt: None,
+            second_model_bytes: 0,
         },
         cache_dir: std::env::temp_dir().join(format!("slmd-stories-{}", std::process::id())),
         board: "test".to_owned(),

@@ -262,7 +262,7 @@ fn a_reload_that_fails_keeps_what_was_served_and_says_why() {
     assert!(service.log().contains("limits.clients"), "{}", service.log());
     let client = &mut service.client();
     // A conversation has no task that would say otherwise.
-    let message = Message { role: "user".into(), content: "hello".into() };
+    let message = Message::new("user", "hello");
     let short = Ask { messages: vec![message], ..Ask::default() };
     let short = client.ask(&short, |_| {}).expect("an answer");
     assert!(short.completion_tokens <= 2, "{short:?}");

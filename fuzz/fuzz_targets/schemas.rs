@@ -4,7 +4,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use slmd::bundle::Bundle;
-use slmd::runtime::Model;
+use slmd::core::tool::{Tool, ToolChoice};
+use slmd::runtime::{AskedForm, Model};
 use slmd::sample::{Masked, ResponseShape};
 use std::sync::OnceLock;
 
@@ -19,14 +20,21 @@ fn model() -> &'static Model {
 fuzz_target!(|data: &[u8]| {
     let Some((kind, rest)) = data.split_first() else { return };
     let text = || String::from_utf8_lossy(rest).into_owned();
-    let shape = match kind % 3 {
-        0 => ResponseShape::Regex(text()),
-        1 => ResponseShape::Lark(text()),
-        _ => match serde_json::from_slice(rest) {
-            Ok(schema) => ResponseShape::JsonSchema(schema),
-            Err(_) => return,
-        },
+    let schema = || serde_json::from_slice(rest).ok();
+    let shape = match kind % 4 {
+        0 => Some(ResponseShape::Regex(text())),
+        1 => Some(ResponseShape::Lark(text())),
+        2 => schema().map(ResponseShape::JsonSchema),
+        _ => schema().and_then(|parameters| {
+            let (name, description) = ("tool".to_owned(), String::new());
+            let tool = Tool { name, description, parameters };
+            match model().calls(&[tool], &ToolChoice::Required, true, None) {
+                Ok(AskedForm::Shape(shape)) => Some(shape),
+                _ => None,
+            }
+        }),
     };
+    let Some(shape) = shape else { return };
     let Ok(mut constraint) = model().grammars.compile(&shape) else { return };
     for _ in 0..8 {
         let _ = constraint.closing();

@@ -262,11 +262,14 @@ pub fn tasks(files: &Files, manifest: &Manifest) -> Result<Vec<Task>, BundleErro
             Err(e) => Err(e.to_string()),
         }
     };
+    // What a tool does is the device's business.
+    let no_tool =
+        |name: &str| Err(format!("{name:?}: a bundle has no tools, the configuration has"));
     manifest
         .task
         .iter()
         .map(|(name, spec)| {
-            spec.clone().resolve(name, &mut read).map_err(|e| {
+            spec.clone().resolve(name, &mut read, &no_tool).map_err(|e| {
                 let field = format!("task.{}.{}", e.task, e.field);
                 BundleError::field(files.display(MANIFEST), field, "a usable value", e.problem)
             })

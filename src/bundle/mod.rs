@@ -31,7 +31,7 @@ pub use graph::{FixedShapes, GraphSource, KvPorts, KvUpdate, ModelGraph, Port, P
 pub use layout::{Layout, VARIANTS};
 pub use manifest::{Golden, LatencySpec, MANIFEST, Manifest};
 pub use open::Bundle;
-pub use task::{Output, OutputSpec, PriorityName, Task, TaskError, TaskSpec};
+pub use task::{Escalate, Output, OutputSpec, PriorityName, Task, TaskError, TaskSpec};
 pub use text_files::TextFiles;
 
 /// The graph of a model that opens but that no engine would run, for tests of what only moves files.

@@ -4,6 +4,7 @@
 //! [`Task`] is the checked form with the files it names read.
 
 use crate::core::request::{OnDeadline, Priority, Score};
+use crate::core::tool::Tool;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -65,6 +66,32 @@ pub struct TaskSpec {
     /// What `slmd calibrate` found: above 0, at most 100.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confidence_temperature: Option<f32>,
+    /// Tools of the configuration that the model may call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<String>,
+    /// What becomes of a request that is not answered well enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub escalate: Option<Escalate>,
+}
+
+/// Who else is told of a request that is refused, cannot be finished, or whose answer abstains.
+///
+/// Whoever is asked for an answer is asked at once; the first answer within the deadline counts.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Escalate {
+    /// `true`: nobody; the reply says `escalated`, and whoever asked sees to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reply: bool,
+    /// The MQTT topic that the request and what came of it are published to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mqtt: Option<String>,
+    /// An endpoint of the configuration that is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// `true`: the second model is asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub second_model: bool,
 }
 
 /// [`OnDeadline`] as written in files.
@@ -182,6 +209,10 @@ pub struct Task {
     pub confidence_fields: Vec<String>,
     /// What calibration found.
     pub confidence_temperature: Option<f32>,
+    /// What the model may call.
+    pub tools: Vec<Tool>,
+    /// What becomes of a request that is not answered well enough.
+    pub escalate: Option<Escalate>,
 }
 
 /// A task that cannot be used: the key at fault, and why.
@@ -198,13 +229,20 @@ pub struct TaskError {
 
 /// Reads a file that a task names.
 pub type ReadFile<'a> = &'a mut dyn FnMut(&str) -> Result<Vec<u8>, String>;
+/// Finds a tool that a task names.
+pub type FindTool<'a> = &'a dyn Fn(&str) -> Result<Tool, String>;
 
 impl TaskSpec {
-    /// Checks the figures and reads the files that the task names.
+    /// Checks the figures, reads the files and finds the tools that the task names.
     ///
     /// # Errors
     /// [`TaskError`] with the key at fault.
-    pub fn resolve(self, name: &str, read: ReadFile<'_>) -> Result<Task, TaskError> {
+    pub fn resolve(
+        self,
+        name: &str,
+        read: ReadFile<'_>,
+        find: FindTool<'_>,
+    ) -> Result<Task, TaskError> {
         let failed = |field, problem| TaskError { task: name.to_owned(), field, problem };
         check_name(name).map_err(|p| failed("name", p))?;
         self.check().map_err(|(field, problem)| failed(field, problem))?;
@@ -212,6 +250,14 @@ impl TaskSpec {
             None => None,
             Some(spec) => Some(spec.resolve(read).map_err(|p| failed("output", p))?),
         };
+        let tools: Result<Vec<Tool>, String> = self.tools.iter().map(|name| find(name)).collect();
+        let tools = tools.map_err(|p| failed("tools", p))?;
+        if let (Some(Output::Choice(..) | Output::Regex(_) | Output::Lark(_)), [_, ..]) =
+            (&output, &tools[..])
+        {
+            let problem = "with tools an answer may be text or JSON, nothing else";
+            return Err(failed("tools", problem.to_owned()));
+        }
         Ok(Task {
             name: name.to_owned(),
             system: self.system,
@@ -232,6 +278,8 @@ impl TaskSpec {
             min_confidence: self.min_confidence,
             confidence_fields: self.confidence_fields,
             confidence_temperature: self.confidence_temperature,
+            tools,
+            escalate: self.escalate,
         })
     }
 
@@ -263,6 +311,11 @@ impl TaskSpec {
                 "confidence-fields",
                 format!("{field:?} is no JSON pointer; as in \"/a/0\""),
             ));
+        }
+        if self.escalate == Some(Escalate::default()) {
+            let problem =
+                "names nobody; `reply = true`, `mqtt`, `endpoint` or `second-model = true`";
+            return Err(("escalate", problem.into()));
         }
         match self.stop.iter().any(String::is_empty) {
             true => Err(("stop", "an empty text would end every answer at once".into())),
@@ -320,7 +373,15 @@ mod tests {
             "bad.json" => Ok(b"{".to_vec()),
             _ => Err(format!("{path}: not found")),
         };
-        spec.resolve("t", &mut read).map_err(|e| e.to_string())
+        let find = |name: &str| match name {
+            "thermometer" => Ok(Tool {
+                name: name.to_owned(),
+                description: String::new(),
+                parameters: serde_json::json!({"type": "object"}),
+            }),
+            _ => Err(format!("no tool {name:?}")),
+        };
+        spec.resolve("t", &mut read, &find).map_err(|e| e.to_string())
     }
 
     #[test]
@@ -375,6 +436,9 @@ mod tests {
             ("min-confidence = 1.1", "task.t.min-confidence"),
             ("confidence-temperature = 0.0", "task.t.confidence-temperature"),
             ("confidence-fields = ['a']", "task.t.confidence-fields"),
+            ("tools = ['hammer']", "task.t.tools"),
+            ("tools = ['thermometer']\noutput = { regex = 'a' }", "task.t.tools"),
+            ("escalate = {}", "task.t.escalate"),
         ] {
             assert!(resolve(text).expect_err(text).contains(key), "{text}");
         }

@@ -135,7 +135,7 @@ fn print_json(
     }
 }
 
-/// Says why an answer is not whole.
+/// Says why an answer is not whole, and what else there is to know of it.
 pub fn explain_end(answer: &Answer) -> Result<(), Failure> {
     if !answer.filled.is_empty() {
         let values: Vec<&str> = answer.filled.iter().map(|p| name_of(p)).collect();
@@ -147,6 +147,12 @@ pub fn explain_end(answer: &Answer) -> Result<(), Failure> {
     if answer.abstained == Some(true) {
         let sure = answer.confidence.as_ref().map_or(0.0, |c| c.overall);
         note(&format!("less sure than was asked for: {sure:.2}"));
+    }
+    if let Some(who) = &answer.answered_by {
+        note(&format!("answered by: {who}"));
+    }
+    for call in &answer.tool_calls {
+        note(&format!("the model calls {}({}): that is for you to run", call.name, call.arguments));
     }
     match answer.cause {
         "deadline" => Err(Failure::new(TIMEOUT, "the deadline came before the end of the answer")),

@@ -124,7 +124,7 @@ impl Talk {
     }
 
     fn push(&mut self, role: &str, content: &str) {
-        self.messages.push(Message { role: role.to_owned(), content: content.to_owned() });
+        self.messages.push(Message::new(role, content));
         while self.messages.len() > limits::MESSAGES && self.forget_oldest() {}
     }
 

@@ -38,6 +38,11 @@ pub fn run(args: &PlanArgs) -> Result<(), Failure> {
     if args.measure {
         measure(&plan)?;
     }
+    // Beside it, as `serve` would have it.
+    let plan = match supervisor::second::plan(&settings, &plan) {
+        Some(second) => plan.beside(supervisor::second::bytes(&second, &|_| ())?),
+        None => plan,
+    };
     let choice = choice::choose(plan.engine).map_err(StartError::from)?;
     let profile = Board::find(&settings.board.value)?.profile;
     let says_memory = !matches!(settings.memory_bytes.origin, Origin::Board(_));

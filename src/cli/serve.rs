@@ -94,6 +94,7 @@ impl From<ServeError> for Failure {
             ServeError::Listen(error) => Self::new(UNAVAILABLE, error.to_string()),
             ServeError::Activation(error) => Self::new(CONFIG, error.to_string()),
             ServeError::Mqtt(error) => error.into(),
+            ServeError::Config(error) => error.into(),
             ServeError::Loop(error) => Self::new(TEMPORARY, error.to_string()),
         }
     }

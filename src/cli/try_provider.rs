@@ -1,7 +1,8 @@
 //! `slmd try-provider`: the child's side of a trial (`supervisor::providers`).
 
 use super::exit::Failure;
-use crate::supervisor::{child, providers};
+use crate::child;
+use crate::supervisor::providers;
 use std::io::Write;
 
 /// Reads the order from standard input and prints what came of it, as JSON.

@@ -1,5 +1,6 @@
-//! Who we are to the broker: read from files at start, and in no setting.
+//! Who we are to the broker and to endpoints: read from files at start, and in no setting.
 
+use super::endpoint::EndpointSettings;
 use super::environment::Environment;
 use super::error::ConfigError;
 use super::mqtt::MqttSettings;
@@ -94,6 +95,28 @@ impl MqttSettings {
                 Err(unreadable(&file, "its certificate, `mqtt-cert`, is not there"))
             }
         }
+    }
+}
+
+impl EndpointSettings {
+    /// The key that it wants, of the file that is named or of systemd's credential `endpoint-NAME`, and
+    /// what is to be logged about the file.
+    ///
+    /// # Errors
+    /// [`ConfigError::Read`]: a file that is named and not there, empty, too long, or no plain text.
+    pub fn api_key(
+        &self,
+        environment: &Environment,
+    ) -> Result<(Option<String>, Vec<String>), ConfigError> {
+        let own = || credential(environment, &format!("endpoint-{}", self.name));
+        let Some(file) = self.api_key_file.clone().or_else(own) else {
+            return Ok((None, Vec::new()));
+        };
+        let key = String::from_utf8(secret(&file)?).ok();
+        // It goes into a header.
+        let key = key.filter(|key| key.bytes().all(|b| b.is_ascii_graphic()));
+        let key = key.ok_or_else(|| unreadable(&file, "not one line of plain text"))?;
+        Ok((Some(key), exposed(&file).into_iter().collect()))
     }
 }
 

@@ -49,7 +49,13 @@ pub struct ConfigFile {
     #[serde(default)]
     pub models: ModelsSection,
     #[serde(default)]
+    pub second_model: super::second_model::SecondModelSection,
+    #[serde(default)]
     pub task: BTreeMap<String, Spanned<TaskSpec>>,
+    #[serde(default)]
+    pub tool: BTreeMap<String, Spanned<super::tools::ToolSection>>,
+    #[serde(default)]
+    pub endpoint: BTreeMap<String, Spanned<super::endpoint::EndpointSection>>,
     #[serde(default)]
     pub watch: Vec<Spanned<super::watch::WatchSection>>,
 }
@@ -91,4 +97,5 @@ pub struct LimitsSection {
     pub prompt_bytes: Value<i64>,
     pub max_tokens: Value<i64>,
     pub clients: Value<i64>,
+    pub tool_rounds: Value<i64>,
 }

@@ -227,6 +227,12 @@ pub const KEYS: &[Key] = &[
     ),
     key("limits.clients", Kind::Integer, "32", "Connections at the same time, 1 to 4096."),
     key(
+        "limits.tool-rounds",
+        Kind::Integer,
+        "4",
+        "How often the model is asked again with the results of tools, in one request: 1 to 32.",
+    ),
+    key(
         "mqtt.url",
         Kind::Text,
         "none: MQTT is off",
@@ -372,5 +378,24 @@ pub const KEYS: &[Key] = &[
         Kind::Integer,
         "300",
         "Seconds that the trial of a model may take before it is refused, 1 to 86400.",
+    ),
+    key(
+        "second-model.path",
+        Kind::Path,
+        "none: there is no second model",
+        "The directory of a model that is served beside the first, within `budget.memory`, to tasks that \
+         escalate to it.",
+    ),
+    key(
+        "second-model.sessions",
+        Kind::Integer,
+        "1",
+        "Requests that it serves at the same time, 1 to 64.",
+    ),
+    key(
+        "second-model.context-tokens",
+        Kind::Integer,
+        "1024",
+        "Tokens of one of its sessions, prompt and answer together, 16 to 1048576.",
     ),
 ];

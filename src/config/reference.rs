@@ -49,6 +49,8 @@ const TASK_KEYS: &[(&str, &str, &str)] = &[
         "How sure answers are, as `slmd calibrate` fits it: above 0, at most 100. Left out: what it \
          has kept for this model, else what the bundle says, else 1.",
     ),
+    ("tools", "list", "Tools that the model may call: names of `[tool.NAME]` tables."),
+    ("escalate", "table", "What becomes of a request that is not answered well enough; see below."),
 ];
 
 /// Keys of `[[mqtt.quota]]` beside [`QUOTA_KEYS`].
@@ -172,6 +174,8 @@ pub fn reference() -> String {
          over the model's of the same name. Every key is optional.\n\n",
     );
     table(&mut page, &[TASK_KEYS]);
+    page.push_str(&super::endpoint::reference());
+    page.push_str(&super::tools::reference());
     page.push_str(&super::watch::reference());
     page.push_str(&super::provider::reference());
     page.push_str(EXAMPLE);
@@ -216,12 +220,12 @@ mod tests {
         for name in known::<ConfigFile>("zzz = 1") {
             match name.as_str() {
                 "budget" | "latency" | "unix" | "thermal" | "limits" | "mqtt" | "journal"
-                | "models" => {
+                | "models" | "second-model" => {
                     let keys = known::<ConfigFile>(&format!("{name}.zzz = 1"));
                     let keys = keys.iter().map(|key| format!("{name}.{key}"));
                     typed.extend(keys.filter(|key| !key.ends_with(".quota")));
                 }
-                "task" | "watch" | "provider" => {}
+                "task" | "watch" | "provider" | "tool" | "endpoint" => {}
                 _ => typed.push(name),
             }
         }

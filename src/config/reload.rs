@@ -1,6 +1,7 @@
 //! What a running daemon can take over from a newer configuration, and what needs a restart.
 
 use super::settings::Settings;
+use super::source::Sourced;
 use std::collections::BTreeMap;
 
 impl Settings {
@@ -24,6 +25,9 @@ impl Settings {
             ttft_ms: newer.ttft_ms.clone(),
             max_step_ms: newer.max_step_ms.clone(),
             max_tokens: newer.max_tokens.clone(),
+            tool_rounds: newer.tool_rounds.clone(),
+            tools: newer.tools.clone(),
+            endpoints: newer.endpoints.clone(),
             tasks: newer.tasks.clone(),
             ..self.clone()
         }
@@ -35,6 +39,10 @@ impl Settings {
         let differs = |key: &&String| kept.get(*key) != wanted.get(*key);
         let mut keys: Vec<String> = kept.keys().filter(differs).cloned().collect();
         keys.extend(wanted.keys().filter(|key| !kept.contains_key(*key)).cloned());
+        if newer.tools_answer() && !self.tools_answer() {
+            // Somebody would have to listen.
+            keys.push("tool (the first with mqtt-answers)".into());
+        }
         let watches = |s: &Self| s.watches.iter().map(|w| w.value.clone()).collect::<Vec<_>>();
         if watches(self) != watches(newer) && !keys.iter().any(|key| key.starts_with("watch.")) {
             keys.push("watch".into());
@@ -58,17 +66,23 @@ impl Settings {
 
     /// Whether requests would be treated alike.
     pub fn serves_like(&self, other: &Self) -> bool {
-        let tasks = |s: &Self| s.tasks.iter().map(|t| t.value.clone()).collect::<Vec<_>>();
         self.deadline_ms.value == other.deadline_ms.value
             && self.ttft_ms.value == other.ttft_ms.value
             && self.max_step_ms.value == other.max_step_ms.value
             && self.max_tokens.value == other.max_tokens.value
-            && tasks(self) == tasks(other)
+            && values(&self.tasks) == values(&other.tasks)
+            && self.tool_rounds.value == other.tool_rounds.value
+            && values(&self.tools) == values(&other.tools)
+            && values(&self.endpoints) == values(&other.endpoints)
     }
 
     fn values(&self) -> BTreeMap<String, String> {
         self.entries().into_iter().map(|entry| (entry.key, entry.value)).collect()
     }
+}
+
+fn values<T: Clone>(all: &[Sourced<T>]) -> Vec<T> {
+    all.iter().map(|one| one.value.clone()).collect()
 }
 
 #[cfg(test)]

@@ -1,19 +1,23 @@
 //! What is in force: every value checked, with its origin.
 
 use super::affinity;
+use super::endpoint::EndpointSettings;
 use super::environment::Environment;
 use super::error::ConfigError;
 use super::file::ConfigFile;
 use super::models::ModelsSettings;
 use super::mqtt::{JournalSettings, MqttSettings};
 use super::quota::Quota;
+use super::second_model::SecondModelSettings;
 use super::size::{format_bytes, parse_bytes};
 use super::source::{Config, Origin, Place, Source, Sourced};
 use super::thermal::{ThermalDefaults, ThermalSettings};
+use super::tools::ToolSettings;
 use crate::bundle::{Task, TaskSpec, files};
 use crate::core::cpus::CpuList;
 use crate::core::plan::{EngineKind, KvType};
 use crate::core::provider::Provider;
+use crate::core::tool::Tool;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -106,6 +110,14 @@ pub struct Settings {
     pub journal: JournalSettings,
     /// Where models are installed, and who may have made them.
     pub models: ModelsSettings,
+    /// The model beside the first one.
+    pub second_model: SecondModelSettings,
+    /// How often the model is asked again with the results of tools.
+    pub tool_rounds: Sourced<u32>,
+    /// What models may call, by name.
+    pub tools: Vec<Sourced<ToolSettings>>,
+    /// Who else may be asked for an answer, by name.
+    pub endpoints: Vec<Sourced<EndpointSettings>>,
     /// The configuration's tasks, by name.
     pub tasks: Vec<Sourced<Task>>,
     /// The watches, in the order of the files.
@@ -159,7 +171,13 @@ impl Config {
         let deadline_ms = narrow(or(deadline, None, 30_000));
         let affinity = self.affinity(defaults)?;
         let own_threads = affinity::threads(defaults, &affinity.value);
-        let tasks = self.tasks()?;
+        let tool_rounds = integer(|f| f.limits.tool_rounds.as_ref(), 1..=32)?;
+        let (tools, endpoints, mqtt) = (self.tools()?, self.endpoints()?, self.mqtt(environment)?);
+        self.check_tools(&tools, &mqtt)?;
+        let tasks = self.tasks(&tools)?;
+        let second_model = self.second_model()?;
+        let has_second = second_model.path.value.is_some();
+        self.check_escalations(&tasks, &endpoints, &mqtt, has_second)?;
         let watches = self.watches(&tasks, deadline_ms.value)?;
         let state_dir = self.state_dir(environment)?;
         Ok(Settings {
@@ -189,8 +207,12 @@ impl Config {
             max_tokens: narrow(or(max_tokens, None, 256)),
             clients: narrow(or(clients, None, 32)),
             thermal: self.thermal(&defaults.board, &defaults.thermal)?,
-            mqtt: self.mqtt(environment)?,
+            mqtt,
             journal: self.journal()?,
+            second_model,
+            tool_rounds: narrow(or(tool_rounds, None, 4)),
+            tools,
+            endpoints,
             tasks,
             watches,
         })
@@ -348,7 +370,8 @@ impl Config {
     }
 
     /// Tasks of all files; a later file replaces a whole task.
-    fn tasks(&self) -> Result<Vec<Sourced<Task>>, ConfigError> {
+    fn tasks(&self, tools: &[Sourced<ToolSettings>]) -> Result<Vec<Sourced<Task>>, ConfigError> {
+        let find = |name: &str| find_tool(tools, name);
         let mut last: BTreeMap<&str, (&Source, &Spanned<TaskSpec>)> = BTreeMap::new();
         for source in &self.sources {
             for (name, at) in &source.file.task {
@@ -358,7 +381,7 @@ impl Config {
         last.into_iter()
             .map(|(name, (source, at))| {
                 let mut read = |path: &str| read_task_file(&relative_to(source, path));
-                let task = at.get_ref().clone().resolve(name, &mut read);
+                let task = at.get_ref().clone().resolve(name, &mut read, &find);
                 let task = task.map_err(|e| source.refuse(at, e.to_string()))?;
                 Ok(Sourced::new(task, source.origin(at)))
             })
@@ -366,7 +389,18 @@ impl Config {
     }
 }
 
-fn read_task_file(path: &Path) -> Result<Vec<u8>, String> {
+fn find_tool(tools: &[Sourced<ToolSettings>], name: &str) -> Result<Tool, String> {
+    let found = tools.iter().find(|tool| tool.value.tool.name == name);
+    found.map(|tool| tool.value.tool.clone()).ok_or_else(|| {
+        let known: Vec<&str> = tools.iter().map(|tool| &*tool.value.tool.name).collect();
+        match known.as_slice() {
+            [] => format!("no tool {name:?}: write a table [tool.{name}]"),
+            known => format!("no tool {name:?}; there is {}", known.join(", ")),
+        }
+    })
+}
+
+pub(super) fn read_task_file(path: &Path) -> Result<Vec<u8>, String> {
     match files::read_file(path, TASK_FILE_LIMIT) {
         Ok(Some(bytes)) => Ok(bytes),
         Ok(None) => Err(format!("{}: not found", path.display())),
@@ -391,4 +425,4 @@ pub(super) fn narrow<T: TryFrom<i64>>(from: Sourced<i64>) -> Sourced<T> {
 
 #[cfg(test)]
 #[path = "settings_tests.rs"]
-mod tests;
+pub(super) mod tests;

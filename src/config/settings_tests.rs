@@ -45,8 +45,14 @@ impl Case {
     }
 }
 
-fn refusal(text: &str) -> String {
+/// What is said of a file that is refused.
+pub(in super::super) fn refusal(text: &str) -> String {
     Case::new(&[("config.toml", text)]).load(&[], &[]).expect_err("refused")
+}
+
+/// What a sound file says.
+pub(in super::super) fn settings(text: &str) -> Settings {
+    Case::new(&[("config.toml", text)]).load(&[], &[]).expect("sound")
 }
 
 #[test]

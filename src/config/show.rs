@@ -51,13 +51,25 @@ impl Settings {
             entry("limits.prompt-bytes", &self.prompt_bytes, ToString::to_string),
             entry("limits.max-tokens", &self.max_tokens, ToString::to_string),
             entry("limits.clients", &self.clients, ToString::to_string),
+            entry("limits.tool-rounds", &self.tool_rounds, ToString::to_string),
         ]);
         all.extend(self.mqtt.entries());
         all.extend(self.journal.entries());
         all.extend(provider::entries(&self.providers));
         all.extend(self.models.entries());
+        all.extend(self.second_model.entries());
         all.extend(quota::entries("unix.quota", &self.unix_quotas));
         all.extend(quota::entries("mqtt.quota", &self.mqtt.quotas));
+        all.extend(self.tools.iter().map(|tool| Entry {
+            key: format!("tool.{}", tool.value.tool.name),
+            value: "...".into(),
+            origin: tool.origin.clone(),
+        }));
+        all.extend(self.endpoints.iter().map(|endpoint| Entry {
+            key: format!("endpoint.{}", endpoint.value.name),
+            value: format!("{:?}", endpoint.value.url),
+            origin: endpoint.origin.clone(),
+        }));
         all.extend(self.tasks.iter().map(|task| Entry {
             key: format!("task.{}", task.value.name),
             value: "...".into(),

@@ -113,6 +113,8 @@ pub struct RejectReason {
     pub needs_ms: Option<u32>,
     /// The answer as far as it had come, where there is something of it.
     pub draft: Option<Box<str>>,
+    /// Whether somebody else was told of the request, as its task says.
+    pub escalated: bool,
 }
 
 impl RejectReason {
@@ -124,6 +126,7 @@ impl RejectReason {
             max_tokens_that_fit: None,
             needs_ms: None,
             draft: None,
+            escalated: false,
         }
     }
 

@@ -13,4 +13,5 @@ pub mod provider;
 pub mod request;
 pub mod scheduler;
 pub mod session;
+pub mod tool;
 pub mod topic;

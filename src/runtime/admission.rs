@@ -18,6 +18,7 @@ use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::plan::{Caps, ModelId};
 use crate::core::request::{Deadline, OnDeadline, Sampling};
 use crate::core::session::Ticket;
+use crate::core::tool::{Tool, ToolChoice};
 use crate::sample::{ResponseShape, Sampler};
 use crate::text::{Detokenizer, StopStrings};
 use crate::wire::{Ask, ResponseFormat, limits};
@@ -72,14 +73,8 @@ impl Admission {
 
     /// The deadlines of requests that name none.
     pub fn bounds(&self) -> Bounds {
-        let bound = |t: &ReadyTask| {
-            Some((t.task.name.clone(), Duration::from_millis(t.task.deadline_ms?.into())))
-        };
-        Bounds {
-            tasks: self.model.tasks.values().filter_map(bound).collect(),
-            default_task: self.model.default_task.clone(),
-            default: self.limits.deadline,
-        }
+        let tasks = self.model.tasks.values().map(|ready| &ready.task);
+        Bounds::new(tasks, self.model.default_task.clone(), &self.limits)
     }
 
     fn submit(&self, mut work: Work, prepared: Prepared, jobs: &SyncSender<Job>) {
@@ -115,11 +110,13 @@ impl Admission {
         };
         let detokenizer =
             Detokenizer::new(Arc::clone(self.model.tokenizer.table()), &prepared.tokens);
+        // A call is told whole or not at all.
         let stops = match ask.stop.as_slice() {
+            _ if prepared.has_tools => Vec::new(),
             [] => spec.map(|s| s.stop.clone()).unwrap_or_default(),
             stops => stops.to_vec(),
         };
-        let (stream, logprobs) = (ask.stream, ask.logprobs);
+        let (stream, logprobs) = (ask.stream && !prepared.has_tools, ask.logprobs);
         let mut tokens = prepared.tokens;
         // What a client asks for may be any number; the scheduler refuses what does not fit.
         let room_for_answer = depth.unwrap_or(max_new).min(room) as usize;
@@ -127,9 +124,9 @@ impl Admission {
         let (form, is_shaped) = match prepared.form {
             None => (Form::Free, false),
             Some(ReadyForm::Choice(choices)) => (Form::Choice(Box::new(choices)), false),
-            Some(ReadyForm::Shape(constraint, is_json)) => {
+            Some(ReadyForm::Shape(constraint, reading)) => {
                 let then = prepared.on_deadline;
-                let shaped = Shaped::new(constraint, is_json, then, stream, max_new);
+                let shaped = Shaped::new(constraint, reading, then, stream, max_new);
                 (Form::Shaped(Box::new(shaped)), true)
             }
         };
@@ -197,8 +194,9 @@ impl Admission {
     fn prepare(&mut self, ask: &Ask) -> Result<Prepared, RejectReason> {
         let task = self.task_name(ask)?;
         let ready = task.as_deref().map(|name| &self.model.tasks[name]);
-        let tokens = prompt::tokens(&self.model, &self.caps, &self.limits, ask, ready)?;
         let spec = ready.map(|t| &t.task);
+        let tools = tools(ask, spec)?;
+        let tokens = prompt::tokens(&self.model, &self.caps, &self.limits, ask, ready, tools)?;
         let max_new = self.max_new(ask, spec, tokens.len() as u32);
         self.check_logprobs(ask, max_new)?;
         let sampling = sampling(&self.model.sampling, ready, ask);
@@ -206,18 +204,30 @@ impl Admission {
             Some(format) => form_of(format),
             None => ready.and_then(|t| t.form.clone()),
         };
+        let has_tools = !tools.is_empty();
+        let form = match has_tools {
+            true => {
+                let parallel = ask.parallel_tool_calls.unwrap_or(true);
+                let form = self.model.calls(tools, &ask.tool_choice, parallel, form.as_ref());
+                Some(form.map_err(bad)?)
+            }
+            false => form,
+        };
         let form = form.map(|form| self.model.compile(&form)).transpose();
-        let form = form.map_err(|e| bad(format!("response_format: {e}")))?;
-        // An invented value must not reach what a task drives unless somebody has asked for that.
+        let what = if has_tools { "tools" } else { "response_format" };
+        let form = form.map_err(|e| bad(format!("{what}: {e}")))?;
+        // An invented value must not reach what a task drives unless somebody has asked for that; what a
+        // tool does, never.
         let own = if task.is_some() { OnDeadline::Error } else { OnDeadline::Complete };
         let on_deadline = ask.on_deadline.or(spec.and_then(|s| s.on_deadline)).unwrap_or(own);
+        let on_deadline = if has_tools { OnDeadline::Error } else { on_deadline };
         let room = room(ask, form.as_ref(), max_new, on_deadline)?;
         let judge = Judge {
             fields: spec.map_or_else(|| Arc::from([]), |s| s.confidence_fields.as_slice().into()),
             temperature: spec.and_then(|s| s.confidence_temperature).unwrap_or(1.0),
             min_confidence: ask.min_confidence.or(spec.and_then(|s| s.min_confidence)),
         };
-        Ok(Prepared { task, tokens, sampling, form, room, on_deadline, judge })
+        Ok(Prepared { task, tokens, sampling, form, has_tools, room, on_deadline, judge })
     }
 
     /// The task asked for, or the default one of a plain prompt.
@@ -231,10 +241,7 @@ impl Admission {
                     format!("no task {name:?}; there is {}", list(&known)),
                 ))
             }
-            None if ask.messages.is_empty() && ask.response_format.is_none() => {
-                Ok(self.model.default_task.clone())
-            }
-            None => Ok(None),
+            None => Ok(ask.task_or(self.model.default_task.as_deref()).map(str::to_owned)),
         }
     }
 }
@@ -245,9 +252,31 @@ struct Prepared {
     tokens: Vec<u32>,
     sampling: Sampling,
     form: Option<ReadyForm>,
+    has_tools: bool,
     room: Room,
     on_deadline: OnDeadline,
     judge: Judge,
+}
+
+/// What may be called: what the request names, else what its task does.
+fn tools<'a>(ask: &'a Ask, task: Option<&'a Task>) -> Result<&'a [Tool], RejectReason> {
+    let tools = match ask.tools.as_slice() {
+        [] => task.map_or(&[][..], |task| &task.tools),
+        tools => tools,
+    };
+    match &ask.tool_choice {
+        ToolChoice::None => Ok(&[]),
+        ToolChoice::Required if tools.is_empty() => {
+            Err(bad("`tool_choice` asks for a call, and there are no `tools`"))
+        }
+        ToolChoice::Named(name) if tools.iter().all(|tool| tool.name != *name) => {
+            Err(bad(format!("`tool_choice` names {name:?}, which is not among the tools")))
+        }
+        _ if !tools.is_empty() && !ask.stop.is_empty() => {
+            Err(bad("`stop` could cut a call: leave it out where there are `tools`"))
+        }
+        _ => Ok(tools),
+    }
 }
 
 /// How many tokens an answer may have.

@@ -2,10 +2,13 @@
 
 use super::job::{Errand, Form, Job};
 use super::judge::{Weighed, filled};
+use super::model::Reading;
 use super::outbox::Event;
 use super::shared::Work;
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::request::{OnDeadline, StopReason, Time};
+use crate::core::tool::{TOOL_CALLS, ToolCall};
+use crate::sample::{Prose, Said};
 use crate::wire::{Answer, Ask, Choice, Confidence, Reply};
 
 impl Job {
@@ -116,13 +119,20 @@ impl Job {
         let arrived = self.ticket.arrived;
         let ms = |t: Time| t.since(arrived).as_micros() as f32 / 1e3;
         let completion_tokens = self.generated();
-        let (confidence, filled) = self.judged();
+        let said = self.said();
+        let (confidence, filled) = self.judged(said.is_some());
         let choice = self.progress.chosen.take();
+        let text = std::mem::take(&mut self.progress.text);
+        let (text, tool_calls) = match said {
+            Some(Said { prose, calls }) => (prose, self.named(calls)),
+            None => (text, Vec::new()),
+        };
+        let calls = !tool_calls.is_empty();
         Answer {
             id,
-            finish_reason: reason.finish_reason(),
-            cause: reason.cause(),
-            truncated: reason != StopReason::Stop,
+            finish_reason: if calls { TOOL_CALLS } else { reason.finish_reason() },
+            cause: if calls { TOOL_CALLS } else { reason.cause() },
+            truncated: reason != StopReason::Stop && !calls,
             prompt_tokens: self.ticket.prompt_tokens,
             completion_tokens,
             cached_tokens: 0,
@@ -134,14 +144,43 @@ impl Job {
             confidence,
             choice: choice.map(|c| Choice { probabilities: c.probabilities, margin: c.margin }),
             filled,
-            text: std::mem::take(&mut self.progress.text),
+            text,
+            tool_calls,
+            escalated: false,
+            answered_by: None,
         }
     }
 
+    /// The answer as calls of tools, if it is that.
+    fn said(&self) -> Option<Said> {
+        let Form::Shaped(shaped) = &self.form else { return None };
+        let Reading::Calls(calls) = &shaped.reading else { return None };
+        let answer = &self.tokens[self.ticket.prompt_tokens as usize..];
+        calls.read(answer, self.detokenizer.table())
+    }
+
+    /// Calls with ids: nine letters and digits, as the templates of Mistral's models want them.
+    fn named(&self, calls: Vec<(String, String)>) -> Vec<ToolCall> {
+        let request = self.id().0 & 0x0FFF_FFFF;
+        let call = |(i, (name, arguments))| ToolCall {
+            id: format!("{request:07x}{i:02x}"),
+            name,
+            arguments,
+        };
+        calls.into_iter().enumerate().map(call).collect()
+    }
+
     /// How sure the answer is, and what of it is not the model's.
-    fn judged(&self) -> (Option<Confidence>, Vec<String>) {
-        let shaped = match (&self.form, &self.progress.chosen) {
-            (Form::Shaped(shaped), _) => shaped,
+    fn judged(&self, calls: bool) -> (Option<Confidence>, Vec<String>) {
+        let is_json = match (&self.form, &self.progress.chosen) {
+            (Form::Shaped(shaped), _) => match &shaped.reading {
+                Reading::Text => false,
+                Reading::Json => true,
+                Reading::Calls(_) if calls => false,
+                Reading::Calls(shape) if matches!(shape.prose, Prose::Json(_)) => true,
+                // Free text has no figure that means something.
+                Reading::Calls(_) => return (None, Vec::new()),
+            },
             (Form::Choice(_), Some(chosen)) => {
                 let overall = chosen.probabilities[chosen.best].1;
                 return (Some(Confidence { overall, fields: None }), Vec::new());
@@ -155,9 +194,9 @@ impl Job {
         let weighed: Vec<Weighed> = answer.iter().zip(&self.progress.logs).map(weigh).collect();
         let filled = self.progress.closed_at.map(|at| {
             let from = weighed[..at].iter().map(|token| token.bytes).sum();
-            filled(&text, from, shaped.is_json)
+            filled(&text, from, is_json)
         });
-        let confidence = self.judge.confidence(&text, &weighed, shaped.is_json);
+        let confidence = self.judge.confidence(&text, &weighed, is_json);
         (Some(confidence), filled.unwrap_or_default())
     }
 }

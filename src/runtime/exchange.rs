@@ -172,7 +172,8 @@ impl Exchange {
         let caps = plan.caps.clone();
         let (model, engine) = candidate.into_parts();
         let (done, installed) = sync_channel(1);
-        self.order(Order::Install { engine, plan, max_step: limits.max_step, done })?;
+        let max_step = limits.max_step;
+        self.order(Order::Install { engine, plan, max_step, is_first: true, done })?;
         let id = wait(&installed)?;
         self.served = Some(id);
         self.shared.set_facts(facts);
@@ -180,6 +181,22 @@ impl Exchange {
         let (done, serves) = sync_channel(1);
         self.tell(Errand::Serve(Box::new(admission), done))?;
         wait(&serves)
+    }
+
+    /// Serves `candidate` beside the first model, to those who ask for it.
+    ///
+    /// # Errors
+    /// [`ExchangeError::Ended`].
+    pub fn add_second(&self, candidate: Candidate, limits: &Limits) -> Result<(), ExchangeError> {
+        let plan = candidate.plan();
+        let caps = plan.caps.clone();
+        let (model, engine) = candidate.into_parts();
+        let (done, installed) = sync_channel(1);
+        let max_step = limits.max_step;
+        self.order(Order::Install { engine, plan, max_step, is_first: false, done })?;
+        let id = wait(&installed)?;
+        let admission = Admission::new(model, caps, limits.clone(), id, &self.shared);
+        self.tell(Errand::Second(Box::new(admission)))
     }
 
     /// While no model is served: another one will be about `load` from now.

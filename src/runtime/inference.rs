@@ -30,6 +30,8 @@ pub enum Order {
         engine: Box<dyn Engine>,
         plan: ModelPlan,
         max_step: Duration,
+        /// Whether it is the one whose figures are shown.
+        is_first: bool,
         done: SyncSender<ModelId>,
     },
     /// Give back what was not begun; no model is served until `load` after the rest has ended.
@@ -50,7 +52,7 @@ struct Served {
 pub struct Inference {
     engines: [Option<Served>; MAX_MODELS],
     orders: Receiver<Order>,
-    /// The model that came last.
+    /// The model that came last, of those that are the first of two.
     newest_model: ModelId,
     /// The model of the last step.
     stepped: Option<ModelId>,
@@ -191,9 +193,14 @@ impl Inference {
     fn obey(&mut self, order: Order) {
         // Who gave the order waits for its end, unless the process is about to end.
         match order {
-            Order::Install { engine, plan, max_step, done } => {
+            Order::Install { engine, plan, max_step, is_first, done } => {
                 self.scheduler.set_max_step(max_step);
-                let _ = done.send(self.install(engine, plan));
+                let first = self.newest_model;
+                let id = self.install(engine, plan);
+                if !is_first {
+                    self.newest_model = first;
+                }
+                let _ = done.send(id);
             }
             Order::Withdraw { model, load, back } => {
                 let works = self.withdraw(model);

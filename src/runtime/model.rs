@@ -2,10 +2,13 @@
 
 use crate::bundle::{Bundle, Output, SamplingDefaults, Task};
 use crate::core::request::{Sampling, Score};
+use crate::core::tool::{Tool, ToolChoice};
 use crate::sample::{
-    Choices, Constraint, ConstraintError, GrammarFactory, ResponseShape, TokenMask,
+    CallShape, Choices, Constraint, ConstraintError, GrammarFactory, Prose, ResponseShape,
+    TokenMask,
 };
-use crate::text::{ChatTemplate, Clock, TaskTemplate, TextError, Tokenizer};
+use crate::text::{ChatTemplate, Clock, TaskTemplate, TextError, Tokenizer, ToolFormat};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -30,10 +33,21 @@ pub enum AskedForm {
 
 /// The form of one answer, compiled.
 pub enum ReadyForm {
-    /// A grammar's, and whether it is JSON.
-    Shape(Box<dyn Constraint>, bool),
+    /// A grammar's, and how it is read.
+    Shape(Box<dyn Constraint>, Reading),
     /// One of some labels.
     Choice(Choices),
+}
+
+/// How an answer of some shape is read.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reading {
+    /// It is text.
+    Text,
+    /// It is JSON.
+    Json,
+    /// It calls tools, or does not.
+    Calls(Box<CallShape>),
 }
 
 /// The model's side of a request.
@@ -44,12 +58,14 @@ pub struct Model {
     pub tokenizer: Arc<Tokenizer>,
     /// Conversations to prompts, where the model has that.
     pub chat: Option<ChatTemplate>,
+    /// How it writes calls of tools, where it has a chat template.
+    pub tool_format: Option<Arc<ToolFormat>>,
     /// Tokens that end an answer.
     pub eos: Arc<[u32]>,
     /// Tokens that may be sampled: those of the tokenizer, not the padding of the logits.
     pub vocabulary: Arc<TokenMask>,
     /// Makes constraints.
-    pub grammars: GrammarFactory,
+    pub grammars: Arc<GrammarFactory>,
     /// The model's own sampling defaults.
     pub sampling: Sampling,
     /// The tasks by name.
@@ -95,6 +111,8 @@ impl Model {
             .map(|source| ChatTemplate::new(source, clock()))
             .transpose()
             .map_err(|e| wrong("chat template", e.to_string()))?;
+        let format = |chat| ToolFormat::of(chat, tokenizer.control(), tokenizer.names());
+        let tool_format = chat.as_ref().map(format).map(Arc::new);
         let eos = ends(bundle, &tokenizer);
         let grammars = GrammarFactory::new(Arc::clone(&tokenizer), &eos)
             .map_err(|e| wrong("tokenizer.json", e.to_string()))?;
@@ -102,9 +120,10 @@ impl Model {
         let mut model = Self {
             name: bundle.name.clone(),
             chat,
+            tool_format,
             eos,
             vocabulary: Arc::new(vocabulary),
-            grammars,
+            grammars: Arc::new(grammars),
             sampling: sampling(&bundle.generation.sampling),
             tasks: BTreeMap::new(),
             default_task: bundle.default_task.clone(),
@@ -142,8 +161,10 @@ impl Model {
             .transpose()
             .map_err(|e: TextError| e.to_string())?;
         let form = task.output.as_ref().map(form_of);
-        if let Some(form) = &form {
-            self.compile(form).map_err(|e| e.to_string())?;
+        let compiles = |form: &AskedForm| self.compile(form).map(drop).map_err(|e| e.to_string());
+        form.as_ref().map_or(Ok(()), compiles)?;
+        if !task.tools.is_empty() {
+            compiles(&self.calls(&task.tools, &ToolChoice::Auto, true, form.as_ref())?)?;
         }
         Ok(ReadyTask { task: task.clone(), template, form })
     }
@@ -155,13 +176,50 @@ impl Model {
     pub fn compile(&self, form: &AskedForm) -> Result<ReadyForm, ConstraintError> {
         Ok(match form {
             AskedForm::Shape(shape) => {
-                ReadyForm::Shape(self.grammars.compile(shape)?, shape.is_json())
+                let reading = match shape {
+                    ResponseShape::Calls(calls) => Reading::Calls(Box::new(calls.clone())),
+                    json if json.is_json() => Reading::Json,
+                    _ => Reading::Text,
+                };
+                ReadyForm::Shape(self.grammars.compile(shape)?, reading)
             }
             AskedForm::Choice(labels, score) => {
                 let spelt = labels.iter().map(|label| (label.clone(), self.spell(label))).collect();
                 ReadyForm::Choice(Choices::new(Vec::as_slice(&spelt), *score)?)
             }
         })
+    }
+
+    /// The form of answers that may call these tools, and are of `form` otherwise.
+    ///
+    /// # Errors
+    /// Why this model, or answers of that form, cannot have tools.
+    pub fn calls(
+        &self,
+        tools: &[Tool],
+        choice: &ToolChoice,
+        is_parallel: bool,
+        form: Option<&AskedForm>,
+    ) -> Result<AskedForm, String> {
+        let format =
+            self.tool_format.clone().ok_or("this model has no chat template, and so no tools")?;
+        let prose = match (choice, form) {
+            (ToolChoice::Required | ToolChoice::Named(_), _) => Prose::None,
+            (_, None) => Prose::Free,
+            (_, Some(AskedForm::Shape(ResponseShape::JsonSchema(schema)))) => {
+                Prose::Json(schema.clone())
+            }
+            (_, Some(AskedForm::Shape(ResponseShape::JsonObject))) => {
+                Prose::Json(json!({"type": "object"}))
+            }
+            (_, Some(_)) => {
+                return Err("with tools an answer may be text or JSON, nothing else".into());
+            }
+        };
+        let is_meant = |tool: &&Tool| !matches!(choice, ToolChoice::Named(n) if *n != tool.name);
+        let tools = tools.iter().filter(is_meant);
+        let tools = tools.map(|tool| (tool.name.clone(), tool.parameters.clone())).collect();
+        Ok(AskedForm::Shape(ResponseShape::Calls(CallShape { format, tools, prose, is_parallel })))
     }
 
     /// The tokens of a label, as the tokenizer has them where an answer begins; none if it cannot be

@@ -45,6 +45,20 @@ impl Outbox {
         Ok(Self { deltas: sender.clone(), last, lossy: Cell::new(false), starts: None })
     }
 
+    /// An outbox for the same request whose terminal reply comes through the receiver; the client's is left
+    /// to whoever has its place. The client hears deltas and beginnings as before.
+    pub fn detour(self) -> (Self, mpsc::Receiver<Event>, Place) {
+        let (silent, heard) = Self::silent();
+        (Self { last: silent.last, ..self }, heard, Place(self.last))
+    }
+
+    /// An outbox whose terminal reply comes through the receiver, without anything before it.
+    pub fn silent() -> (Self, mpsc::Receiver<Event>) {
+        let (sender, heard) = mpsc::channel(1);
+        let last = sender.clone().try_reserve_owned().expect("the channel is new");
+        (Self { deltas: sender, last, lossy: Cell::new(true), starts: None }, heard)
+    }
+
     /// Tells `starts` when the request's first step is about to run.
     #[must_use]
     pub fn reporting_start(self, starts: &mpsc::Sender<RequestId>) -> Self {
@@ -78,6 +92,17 @@ impl Outbox {
     }
 }
 
+/// The place of a client's terminal reply.
+#[derive(Debug)]
+pub struct Place(mpsc::OwnedPermit<Event>);
+
+impl Place {
+    /// Sends the terminal reply; never waits, never fails.
+    pub fn finish(self, event: Event) {
+        self.0.send(event);
+    }
+}
+
 /// Who sent a request, and what the transport knows about it beside its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
@@ -93,6 +118,18 @@ pub struct Origin {
     pub due: Option<Duration>,
     /// The highest priority that it may have.
     pub max_priority: Priority,
+    /// Which model is asked.
+    pub model: Asked,
+}
+
+/// Which of two models is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Asked {
+    /// The one that is served.
+    #[default]
+    First,
+    /// The one beside it, where there is one; else the first.
+    Second,
 }
 
 impl Origin {
@@ -105,6 +142,7 @@ impl Origin {
             waited: Duration::ZERO,
             due: None,
             max_priority: Priority::Urgent,
+            model: Asked::First,
         }
     }
 }

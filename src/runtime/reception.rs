@@ -7,13 +7,13 @@ use super::admission::Admission;
 use super::job::Job;
 use super::limits::Limits;
 use super::model::ModelError;
-use super::outbox::Event;
+use super::outbox::{Asked, Event, Origin};
 use super::shared::{Shared, Work};
 use crate::bundle::Task;
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::request::Time;
 use crate::engine::run_soon;
-use crate::wire::Reply;
+use crate::wire::{Ask, Reply};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -36,11 +36,15 @@ pub enum Errand {
     Return(Vec<Work>),
     /// There is a model.
     Serve(Box<Admission>, SyncSender<()>),
+    /// There is another one beside it.
+    Second(Box<Admission>),
 }
 
 /// The admission thread.
 pub struct Reception {
     admission: Option<Admission>,
+    /// To the model beside it.
+    second: Option<Admission>,
     /// What the model that has gone would have taken as deadlines.
     bounds: Bounds,
     /// In the order of arrival, each with its deadline.
@@ -50,7 +54,7 @@ pub struct Reception {
 }
 
 /// The deadlines of requests that name none.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Bounds {
     /// By task.
     pub tasks: Vec<(String, Duration)>,
@@ -61,19 +65,37 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    fn of(&self, work: &Work) -> Duration {
-        let name = work.ask.task.as_ref().or(self.default_task.as_ref());
+    /// Those of these tasks.
+    pub fn new<'t>(
+        tasks: impl Iterator<Item = &'t Task>,
+        default_task: Option<String>,
+        limits: &Limits,
+    ) -> Self {
+        let bound = |task: &Task| {
+            Some((task.name.clone(), Duration::from_millis(task.deadline_ms?.into())))
+        };
+        Self { tasks: tasks.filter_map(bound).collect(), default_task, default: limits.deadline }
+    }
+
+    /// The task of a request.
+    pub fn task<'a>(&'a self, ask: &'a Ask) -> Option<&'a str> {
+        ask.task_or(self.default_task.as_deref())
+    }
+
+    /// How long a request has from its arrival on.
+    pub fn of(&self, ask: &Ask, origin: &Origin) -> Duration {
+        let name = self.task(ask);
         let task = name.and_then(|name| self.tasks.iter().find(|(task, _)| task == name));
-        let own = work.ask.deadline_ms.map(|ms| Duration::from_millis(ms.into()));
+        let own = ask.deadline_ms.map(|ms| Duration::from_millis(ms.into()));
         let own = own.or(task.map(|(_, bound)| *bound));
-        own.into_iter().chain(work.origin.due).min().unwrap_or(self.default)
+        own.into_iter().chain(origin.due).min().unwrap_or(self.default)
     }
 }
 
 impl Reception {
     pub fn new(admission: Admission, jobs: SyncSender<Job>, shared: Arc<Shared>) -> Self {
-        let (admission, bounds) = (Some(admission), Bounds::default());
-        Self { admission, bounds, waiting: VecDeque::new(), jobs, shared }
+        let (admission, second, bounds) = (Some(admission), None, Bounds::default());
+        Self { admission, second, bounds, waiting: VecDeque::new(), jobs, shared }
     }
 
     /// Serves until the last handle is gone.
@@ -98,6 +120,11 @@ impl Reception {
         match errand {
             Errand::Ask(work) => self.ask(work),
             Errand::Tasks { tasks, limits, done } => {
+                if let Some(second) = &mut self.second
+                    && let Err(error) = second.retask(&tasks, limits.clone())
+                {
+                    tracing::warn!(%error, "the second model keeps the tasks that it had");
+                }
                 let outcome = self.admission.as_mut().map_or(Ok(()), |a| a.retask(&tasks, limits));
                 // Whoever asked has gone only if the process is about to.
                 let _ = done.send(outcome);
@@ -123,18 +150,20 @@ impl Reception {
                 }
                 let _ = done.send(());
             }
+            Errand::Second(admission) => self.second = Some(*admission),
         }
     }
 
     fn ask(&mut self, work: Work) {
-        match &mut self.admission {
+        let second = self.second.as_mut().filter(|_| work.origin.model == Asked::Second);
+        match second.or(self.admission.as_mut()) {
             Some(admission) => admission.take(work, &self.jobs),
             None => self.waiting.push_back((self.due(&work), work)),
         }
     }
 
     fn due(&self, work: &Work) -> Time {
-        work.arrived.after(self.bounds.of(work))
+        work.arrived.after(self.bounds.of(&work.ask, &work.origin))
     }
 
     /// Ends those that are not to wait any longer.

@@ -6,6 +6,7 @@
 //! that ends early. If there is none then, the answer goes back to where there was one. Nothing of this
 //! needs the model: what closes an answer is written, not computed.
 
+use super::model::Reading;
 use crate::core::request::OnDeadline;
 use crate::sample::Constraint;
 
@@ -13,8 +14,8 @@ use crate::sample::Constraint;
 pub struct Shaped {
     /// Says what may come next.
     pub constraint: Box<dyn Constraint>,
-    /// Whether the answer is JSON.
-    pub is_json: bool,
+    /// How the answer is read.
+    pub reading: Reading,
     /// What becomes of an answer that cannot be finished.
     pub on_deadline: OnDeadline,
     /// Whether a client hears the answer as it comes: what it has heard is not taken back.
@@ -38,14 +39,14 @@ impl Shaped {
     /// For an answer of up to `most` tokens, which fit the shape's shortest answer.
     pub fn new(
         constraint: Box<dyn Constraint>,
-        is_json: bool,
+        reading: Reading,
         on_deadline: OnDeadline,
         streams: bool,
         most: u32,
     ) -> Self {
         let least = constraint.least().len() as u32;
         let look_at = next_look(most, least, streams);
-        Self { constraint, is_json, on_deadline, streams, kept: None, look_at }
+        Self { constraint, reading, on_deadline, streams, kept: None, look_at }
     }
 
     /// Looks, if it is time, whether an answer of `has` tokens can still be closed with `left` more; if

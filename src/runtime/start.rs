@@ -98,6 +98,17 @@ impl Runtime {
         self.exchange.take()
     }
 
+    /// Serves a second model to those who ask for it.
+    ///
+    /// # Panics
+    /// If what changes models was taken already.
+    pub fn add_second(&mut self, candidate: Candidate, limits: &Limits) {
+        let exchange = self.exchange.as_ref().expect("it is not taken yet");
+        if let Err(error) = exchange.add_second(candidate, limits) {
+            tracing::error!(%error, "there is no second model");
+        }
+    }
+
     /// Whether steps end within their bounds, and what is to be done is done; for a watchdog.
     pub fn is_alive(&self) -> bool {
         self.shared.is_alive()

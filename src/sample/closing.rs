@@ -346,6 +346,10 @@ fn spelt(trie: &TokTrie, bytes: &[u8]) -> Option<Vec<TokenId>> {
     let mut rests: Vec<Rest> = vec![None; bytes.len() + 1];
     rests[bytes.len()] = Some((0, 0, bytes.len()));
     for from in (0..bytes.len()).rev() {
+        if let Some((token, to)) = control(&bytes[from..]) {
+            rests[from] = rests[from + to].map(|(after, ..)| (after + 1, token, from + to));
+            continue;
+        }
         let mut node = trie.root();
         for (to, &byte) in bytes.iter().enumerate().skip(from) {
             let Some(next) = trie.child_at_byte(node, byte) else { break };
@@ -365,4 +369,13 @@ fn spelt(trie: &TokTrie, bytes: &[u8]) -> Option<Vec<TokenId>> {
         at = next;
     }
     Some(tokens)
+}
+
+/// A control token as llguidance writes it (a byte that UTF-8 never has, then its number in brackets), and
+/// how many bytes that takes.
+fn control(bytes: &[u8]) -> Option<(TokenId, usize)> {
+    let rest = bytes.strip_prefix(&[TokTrie::SPECIAL_TOKEN_MARKER, b'['])?;
+    let digits = rest.iter().position(|b| *b == b']')?;
+    let number = std::str::from_utf8(&rest[..digits]).ok()?;
+    Some((number.parse().ok()?, digits + 3))
 }

@@ -1,5 +1,6 @@
 //! What a constraint is: something that says, token by token, what may come next.
 
+use super::calls::CallShape;
 use super::mask::TokenMask;
 use serde_json::Value;
 
@@ -14,10 +15,12 @@ pub enum ResponseShape {
     Regex(String),
     /// Text of this Lark grammar.
     Lark(String),
+    /// Calls of tools, or what may stand in their place.
+    Calls(CallShape),
 }
 
 impl ResponseShape {
-    /// Whether such an answer is JSON.
+    /// Whether such an answer is JSON from its first to its last byte.
     pub const fn is_json(&self) -> bool {
         matches!(self, Self::JsonObject | Self::JsonSchema(_))
     }
@@ -39,7 +42,7 @@ pub enum ConstraintError {
     /// A schema, regular expression, grammar or list of labels that is wrong.
     #[error("{what}: {problem}")]
     Invalid {
-        /// `json_schema`, `regex`, `lark` or `choices`.
+        /// `json_schema`, `regex`, `lark`, `tools` or `choices`.
         what: &'static str,
         /// What is wrong with it.
         problem: String,

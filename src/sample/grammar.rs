@@ -37,7 +37,7 @@ const MAX_CACHED: usize = 32;
 /// little else than names.
 const MAX_CACHED_BYTES: usize = 32 << 10;
 /// Bytes of the lexers of the grammars kept, all together: they grow with use.
-pub const MAX_LEXER_BYTES: usize = 8 << 20;
+pub const MAX_LEXER_BYTES: usize = 5 << 20;
 
 /// Token bytes and our tokenizer, as llguidance wants them.
 struct Env {
@@ -270,6 +270,7 @@ const fn name(shape: &ResponseShape) -> &'static str {
         ResponseShape::JsonSchema(_) => "json_schema",
         ResponseShape::Regex(_) => "regex",
         ResponseShape::Lark(_) => "lark",
+        ResponseShape::Calls(_) => "tools",
     }
 }
 
@@ -281,6 +282,11 @@ fn key(shape: &ResponseShape) -> Result<String, ConstraintError> {
         ResponseShape::Regex(text) | ResponseShape::Lark(text) => {
             bounded(name(shape), text.len())?;
             text.clone()
+        }
+        ResponseShape::Calls(calls) => {
+            let text = calls.key()?;
+            bounded(name(shape), text.len())?;
+            text
         }
     };
     Ok(format!("{}:{text}", name(shape)))
@@ -295,6 +301,7 @@ fn grammar(shape: &ResponseShape) -> Result<TopLevelGrammar, ConstraintError> {
         ResponseShape::JsonSchema(given) => TopLevelGrammar::from_lark(schema::grammar(given)?),
         ResponseShape::Regex(expression) => TopLevelGrammar::from_regex(expression),
         ResponseShape::Lark(grammar) => TopLevelGrammar::from_lark(grammar.clone()),
+        ResponseShape::Calls(calls) => TopLevelGrammar::from_lark(calls.grammar()?),
     })
 }
 

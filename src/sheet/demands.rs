@@ -13,6 +13,8 @@ pub struct Demands {
     pub message_bytes: usize,
     /// The broker, if there is one.
     pub mqtt: Option<MqttDemands>,
+    /// What a second model takes beside this one.
+    pub second_model_bytes: u64,
 }
 
 /// Bounds of what a broker makes the process hold.

@@ -98,8 +98,14 @@ mod tests {
     use crate::sheet::{Demands, How, Item, Measured, Phase};
     use proptest::prelude::*;
 
-    const DEMANDS: Demands =
-        Demands { queue: 8, prompt_bytes: 4096, clients: 4, message_bytes: 8192, mqtt: None };
+    const DEMANDS: Demands = Demands {
+        queue: 8,
+        prompt_bytes: 4096,
+        clients: 4,
+        message_bytes: 8192,
+        mqtt: None,
+        second_model_bytes: 0,
+    };
 
     fn subject(bundle: &Bundle, engine: EngineKind, measured: Option<Measured>) -> Subject<'_> {
         Subject { bundle, engine, kv: KvType::Auto, max_chunk: 128, demands: &DEMANDS, measured }

@@ -44,6 +44,8 @@ pub enum Item {
     Loading,
     /// For what differs from one run to the next.
     Reserve,
+    /// All of the second model, its sessions included.
+    SecondModel,
     /// The keys and values of every session, at full length.
     Kv,
 }
@@ -64,6 +66,7 @@ impl Item {
             Self::Mqtt => "MQTT and journal",
             Self::Loading => "while loading",
             Self::Reserve => "reserve",
+            Self::SecondModel => "second model",
             Self::Kv => "KV slots",
         }
     }
@@ -123,6 +126,12 @@ impl Sheet {
     /// The bytes of one line.
     pub fn bytes(&self, item: Item) -> u64 {
         self.lines.iter().filter(|line| line.item == item).map(|line| line.bytes).sum()
+    }
+
+    /// What a model takes beside another one in the same process: all that is its own.
+    pub fn own_bytes(&self) -> u64 {
+        let own = [Item::Text, Item::Weights, Item::Buffers, Item::Step, Item::Grammars, Item::Kv];
+        own.iter().map(|item| self.bytes(*item)).sum()
     }
 
     /// The first line that `budget` bytes do not hold, with what the lines before it leave.

@@ -15,7 +15,7 @@ const REQUEST_BYTES: u64 = 128 * KIB;
 /// labels of a choice, as `sample::choices` does.
 const LIKELIHOOD_BYTES: u64 = 72 * KIB;
 /// Compiled grammars, as `sample::grammar` bounds them.
-const GRAMMARS_BYTES: u64 = 12 * MIB;
+const GRAMMARS_BYTES: u64 = 14 * MIB;
 /// A connection beside its message: what is read at once, and what it has not read of its answers.
 const CONNECTION_BYTES: u64 = 96 * KIB;
 /// MQTT beside its packets: buffers, TLS, the journal's thread.
@@ -225,6 +225,10 @@ impl Subject<'_> {
                 format!("{} of {} KiB", demands.clients, client / KIB),
             ),
         ];
+        if demands.second_model_bytes > 0 {
+            let of = "with its sessions".to_owned();
+            lines.push(line(Item::SecondModel, demands.second_model_bytes, of));
+        }
         if let Some(MqttDemands { packet_bytes, entries }) = demands.mqtt {
             let bytes = MQTT_BYTES + 2 * packet_bytes as u64 + entries as u64 * ENTRY_BYTES;
             lines.push(line(Item::Mqtt, bytes, format!("{entries} entries")));

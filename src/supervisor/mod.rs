@@ -5,13 +5,14 @@
 
 mod activation;
 mod budget;
-pub mod child;
 mod manager;
 mod mqtt;
 mod pressure;
 pub mod providers;
 mod quotas;
 mod reload;
+mod routes;
+pub mod second;
 mod start;
 pub mod trial;
 mod warm_up;
@@ -28,8 +29,9 @@ use self::manager::{Manager, Pulse, Starting, StatusLine};
 use self::pressure::Monitor;
 use self::reload::{Event, Outcome, Reload, Reloads};
 use self::start::{Beside, Served, Trust, fit};
-use crate::config::Settings;
+use crate::config::{ConfigError, Settings};
 use crate::engine::{rss_bytes, run_soon};
+use crate::routing::{Notice, Router, Slot};
 use crate::runtime::{Figures, Handle, Runtime};
 use crate::transport::access::Access;
 use crate::transport::listen::{ListenError, Listener};
@@ -41,7 +43,7 @@ use sd_notify::NotifyState;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// How long requests under way may go on after SIGTERM.
 pub const DRAIN: Duration = Duration::from_secs(10);
@@ -54,6 +56,9 @@ const FEEDS: u32 = 4;
 
 /// How often it is looked whether the status line has changed.
 const LOOK: Duration = Duration::from_secs(10);
+
+/// Messages of tools and escalations that wait to be published.
+const NOTICES: usize = 64;
 
 /// As good as never.
 const FAR: Duration = Duration::from_secs(24 * 3600);
@@ -73,6 +78,9 @@ pub enum ServeError {
     /// MQTT cannot be had.
     #[error(transparent)]
     Mqtt(#[from] MqttError),
+    /// The key of an endpoint cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The event loop cannot run.
     #[error("the event loop cannot run: {0}")]
     Loop(#[from] std::io::Error),
@@ -90,6 +98,15 @@ pub struct Daemon {
     mqtt: Option<front::Parts>,
     settings: Settings,
     served: Served,
+    routes: Slot,
+    notices: Notices,
+}
+
+/// What is to be published, on its way to the broker.
+struct Notices {
+    sender: mpsc::Sender<Notice>,
+    /// For the front end, if there is one.
+    receiver: mpsc::Receiver<Notice>,
 }
 
 impl Daemon {
@@ -117,9 +134,27 @@ impl Daemon {
         };
         let mqtt = mqtt::parts(settings, DRAIN + LAST_ANSWERS)?;
         let plan = Plan::from(settings).resolved();
+        let second = second::plan(settings, &plan);
+        let beside = match &second {
+            Some(second) => second::bytes(second, &|name| phase(&format!("second model: {name}")))?,
+            None => 0,
+        };
+        let plan = plan.beside(beside);
         phase("reading the model's files");
         let (fit, served) = fit(&plan, open_bundle(&plan)?, &phase, Beside::Nothing, Trust::Known)?;
-        let runtime = fit.serve(&plan);
+        let routes = Slot::new(routes::of(settings, &plan, &served)?);
+        let (sender, receiver) = mpsc::channel(NOTICES);
+        let second = match &second {
+            Some(second) => {
+                let phase = |name: &str| phase(&format!("second model: {name}"));
+                Some(second::bring(second, &served, &phase)?)
+            }
+            None => None,
+        };
+        let mut runtime = fit.serve(&plan);
+        if let Some(second) = second {
+            runtime.add_second(second.into_parts().0, &plan.limits);
+        }
         let limits = unix::Limits {
             clients: settings.clients.value,
             drain_timeout: DRAIN + LAST_ANSWERS,
@@ -142,6 +177,8 @@ impl Daemon {
             mqtt,
             settings,
             served,
+            routes,
+            notices: Notices { sender, receiver },
         })
     }
 
@@ -153,18 +190,25 @@ impl Daemon {
     /// does not come up again either.
     pub fn serve(self, reread: Reread) -> Result<(), ServeError> {
         let Self { manager, mut runtime, listener, access, shares, .. } = self;
-        let Self { monitor, limits, mqtt, settings, served, .. } = self;
+        let Self { monitor, limits, mqtt, settings, served, routes, notices, .. } = self;
         let handle = runtime.handle();
         let exchange = runtime.exchange().expect("it is taken once");
-        let reload = Reload { exchange, handle: handle.clone(), settings, served, reread };
+        let slot = routes.clone();
+        let reload =
+            Reload { exchange, handle: handle.clone(), routes: slot, settings, served, reread };
         let mut supervisor = Supervisor::new(manager, Reloads::start(reload));
         let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         // After the other threads have begun, which would be the same.
         run_soon();
         let ended = event_loop.block_on(async {
             let (stop, stopped) = watch::channel(false);
-            let by_mqtt = serve_mqtt(mqtt, handle.clone(), stopped.clone());
-            let by_socket = unix::serve(listener, access, shares, limits, handle, stopped);
+            let Notices { sender, receiver } = notices;
+            let here = tokio::runtime::Handle::current();
+            let told = handle.clone();
+            let router = Router::new(handle, routes, sender, stopped.clone(), DRAIN, here);
+            told.report_live("routes", router.figures());
+            let by_mqtt = serve_mqtt(mqtt, router.clone(), receiver, stopped.clone());
+            let by_socket = unix::serve(listener, access, shares, limits, router, stopped);
             let served = async { tokio::try_join!(by_socket, by_mqtt).map(|_| ()) };
             tokio::select! {
                 served = served => served,
@@ -177,6 +221,8 @@ impl Daemon {
             runtime.drain(Duration::ZERO);
         }
         reloads.join();
+        // Whatever it still has holds the runtime.
+        drop(event_loop);
         ended?;
         runtime.join();
         tracing::info!("ended");
@@ -194,11 +240,12 @@ fn hangups() -> SigSet {
 /// Serves MQTT, if there is a broker to serve it to.
 async fn serve_mqtt(
     parts: Option<front::Parts>,
-    handle: Handle,
+    service: Router<Handle>,
+    notices: mpsc::Receiver<Notice>,
     stopped: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
     if let Some(parts) = parts
-        && let Err(error) = front::serve(parts, handle, stopped).await
+        && let Err(error) = front::serve(parts, service, notices, stopped).await
     {
         // Who is still being served on the socket shall be.
         tracing::error!(%error, "the journal could not be closed in order");

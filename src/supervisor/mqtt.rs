@@ -61,6 +61,7 @@ pub fn parts(settings: &Settings, drain_timeout: Duration) -> Result<Option<Part
         watches,
         status_every_ms: u64::from(mqtt.status_interval_s.value) * 1000,
         home_assistant: mqtt.home_assistant.value.clone(),
+        tools_answer: settings.tools_answer(),
         seats: seats(settings),
         drain_timeout,
     }))

@@ -3,14 +3,16 @@
 //! On a thread of its own, since loading a model takes long. Whatever goes wrong, what was served
 //! before is served again; `docs/systemd.md` has the rules.
 
+use super::routes;
 use super::start::{
     Beside, Fit, Outlook, Plan, Served, StartError, Trust, fit, open_bundle, outlook,
 };
 use crate::board::Room;
 use crate::bundle::Bundle;
 use crate::config::Settings;
+use crate::routing::Slot;
 use crate::runtime::{Exchange, ExchangeError, Handle};
-use crate::sheet::{Item, Sheet};
+use crate::sheet::Sheet;
 use serde_json::json;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -115,6 +117,7 @@ impl Reloads {
 pub struct Reload {
     pub(super) exchange: Exchange,
     pub(super) handle: Handle,
+    pub(super) routes: Slot,
     /// In force.
     pub(super) settings: Settings,
     pub(super) served: Served,
@@ -171,7 +174,11 @@ impl Reload {
             tracing::warn!(keys = keys.join(", "), "kept as they are until a restart");
         }
         let settings = self.settings.reloaded(&newer);
-        let plan = Plan::from(&settings).resolved();
+        // What cannot be read is found before anything changes.
+        routes::endpoints(&settings).map_err(|e| Fault::Kept(e.to_string()))?;
+        // The second model stays what it is until a restart.
+        let second = self.served.plan.demands.second_model_bytes;
+        let plan = Plan::from(&settings).resolved().beside(second);
         phase("reading the model's files");
         let bundle = open_bundle(&plan)?;
         let how = if bundle.hash != self.served.hash || !settings.loads_like(&self.settings) {
@@ -184,6 +191,8 @@ impl Reload {
             self.retask(plan)?;
             "tasks and limits"
         };
+        let routes = routes::of(&settings, &self.served.plan, &self.served);
+        self.routes.set(routes.map_err(|e| Fault::Kept(e.to_string()))?);
         self.settings = settings;
         Ok(how)
     }
@@ -256,7 +265,5 @@ impl Reload {
 
 /// Whether the budget holds both. What was never measured is loaded alone, so that it can be.
 fn may_stand_beside(new: &Outlook, old: &Sheet) -> bool {
-    let own = [Item::Text, Item::Weights, Item::Buffers, Item::Step, Item::Grammars, Item::Kv];
-    let held: u64 = own.iter().map(|item| old.bytes(*item)).sum();
-    new.is_measured && new.sheet.total_bytes() + held <= new.ceiling_bytes
+    new.is_measured && new.sheet.total_bytes() + old.own_bytes() <= new.ceiling_bytes
 }

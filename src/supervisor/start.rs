@@ -12,7 +12,7 @@ use crate::core::provider::Provider;
 use crate::engine::choice::{self, Choice};
 use crate::engine::{Engine, EngineInfo, EngineOptions, LoadError, StepError, allowed_cpus, pin};
 use crate::measurements::Measurements;
-use crate::runtime::{Candidate, Limits, Model, ModelError, Runtime};
+use crate::runtime::{Candidate, Limits, Model, ModelError, Runtime, Shapes};
 use crate::sheet::{Demands, Freedom, MqttDemands, Shape, Sheet};
 use crate::wire::limits::MESSAGE_BYTES;
 use serde_json::{Map, Value, json};
@@ -150,6 +150,13 @@ impl Plan {
         self
     }
 
+    /// The same beside a second model that takes so many bytes.
+    #[must_use]
+    pub const fn beside(mut self, second_model_bytes: u64) -> Self {
+        self.demands.second_model_bytes = second_model_bytes;
+        self
+    }
+
     /// The same without clients and broker: whoever runs it is the only one to ask.
     #[must_use]
     pub fn alone(mut self) -> Self {
@@ -197,6 +204,7 @@ fn demands(settings: &Settings) -> Demands {
             packet_bytes: crate::config::max_packet_bytes(prompt_bytes) as usize,
             entries: settings.journal.max_entries.value,
         }),
+        second_model_bytes: 0,
     }
 }
 
@@ -368,6 +376,10 @@ pub struct Served {
     pub hash: String,
     /// The bundle's own tasks.
     pub tasks: Vec<Task>,
+    /// That of a plain prompt.
+    pub default_task: Option<String>,
+    /// What texts of others are held against.
+    pub shapes: Shapes,
     /// What it holds.
     pub sheet: Sheet,
     /// How long it took to come up.
@@ -413,6 +425,7 @@ pub fn fit(
     let facts = facts(&ready);
     let costs = costs_of(ready.engine.caps());
     let remembered = ready.store.get(&costs);
+    let shapes = Shapes::of(&ready.model);
     phase("running the self-test");
     let candidate = Candidate::new(ready.model, ready.engine, remembered)?;
     let load = began.elapsed();
@@ -426,6 +439,8 @@ pub fn fit(
         plan: plan.clone(),
         hash: ready.bundle.hash,
         tasks: ready.bundle.tasks,
+        default_task: ready.bundle.default_task,
+        shapes,
         sheet: ready.settled.sheet,
         load,
     };
@@ -491,7 +506,7 @@ pub fn prepare(plan: &Plan, phase: &dyn Fn(&str)) -> Result<Ready, StartError> {
     load(plan, open_bundle(plan)?, phase, Beside::Nothing, false)
 }
 
-fn load(
+pub(super) fn load(
     plan: &Plan,
     bundle: Bundle,
     phase: &dyn Fn(&str),

@@ -17,6 +17,6 @@ pub use detokenize::Detokenizer;
 pub use error::TextError;
 pub use special::SpecialNames;
 pub use stop::{StopStrings, Stopped};
-pub use template::{ChatTemplate, Clock, Conversation, TaskTemplate};
+pub use template::{ChatTemplate, Clock, Conversation, TaskTemplate, ToolFormat, call_message};
 pub use tokenizer::{MAX_TEXT_BYTES, Tokenizer};
 pub use vocab::TokenTable;

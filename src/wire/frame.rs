@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 /// The version that this build speaks.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// The longest stable error code or cause.
 pub type Name = heapless::String<32>;
@@ -79,6 +79,40 @@ pub struct AskFrame<'a> {
     pub logprobs: Option<u8>,
     pub min_confidence: Option<f32>,
     pub on_deadline: Option<OnDeadlineFrame>,
+    #[serde(borrow)]
+    pub tools: Vec<ToolFrame<'a>>,
+    #[serde(borrow)]
+    pub tool_choice: ToolChoiceFrame<'a>,
+    pub parallel_tool_calls: Option<bool>,
+}
+
+/// A tool; its parameters are a JSON schema, as text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ToolFrame<'a> {
+    pub name: &'a str,
+    pub description: &'a str,
+    #[serde(borrow)]
+    pub parameters: Cow<'a, str>,
+}
+
+/// Whether the model may, must or must not call tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum ToolChoiceFrame<'a> {
+    Auto,
+    None,
+    Required,
+    Named(&'a str),
+}
+
+/// A call of a tool; its arguments are a JSON object, as text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ToolCallFrame<'a> {
+    pub id: &'a str,
+    pub name: &'a str,
+    pub arguments: &'a str,
 }
 
 /// One turn of a conversation.
@@ -87,6 +121,9 @@ pub struct AskFrame<'a> {
 pub struct MessageFrame<'a> {
     pub role: &'a str,
     pub content: &'a str,
+    #[serde(borrow)]
+    pub tool_calls: Vec<ToolCallFrame<'a>>,
+    pub tool_call_id: Option<&'a str>,
 }
 
 /// The shape of the answer.
@@ -185,6 +222,10 @@ pub struct AnswerFrame<'a> {
     pub choice: Option<ChoiceFrame<'a>>,
     pub abstained: Option<bool>,
     pub filled: Vec<&'a str>,
+    #[serde(borrow)]
+    pub tool_calls: Vec<ToolCallFrame<'a>>,
+    pub escalated: bool,
+    pub answered_by: Option<&'a str>,
 }
 
 /// How sure the fields of an answer are.
@@ -233,6 +274,7 @@ pub struct ErrorFrame<'a> {
     pub max_tokens_that_fit: Option<u32>,
     pub needs_ms: Option<u32>,
     pub draft: Option<&'a str>,
+    pub escalated: bool,
 }
 
 /// Bytes that are no frame, or a frame that does not fit.
@@ -331,8 +373,8 @@ mod tests {
     fn hello_is_these_bytes() {
         let mut buffer = [0; 16];
         let hello = ClientFrame::Hello { version: VERSION };
-        // Variant 0, version 3: one zero to stuff.
-        assert_eq!(encode(&hello, &mut buffer), Ok(&mut [1, 2, 3, 0][..]));
+        // Variant 0, version 4: one zero to stuff.
+        assert_eq!(encode(&hello, &mut buffer), Ok(&mut [1, 2, 4, 0][..]));
         assert_eq!(encode(&hello, &mut buffer[..2]), Err(FrameError::NoRoom));
     }
 

@@ -3,7 +3,7 @@
 use super::frame::{
     self, AnswerFrame, AskFrame, ChoiceFrame, ClientFrame, ErrorFrame, FieldsFrame, FormatFrame,
     MessageFrame, Name, OnDeadlineFrame, PriorityFrame, ScoreFrame, ServerFrame, TokenLogprobFrame,
-    TokenLogprobsFrame,
+    TokenLogprobsFrame, ToolCallFrame, ToolChoiceFrame, ToolFrame,
 };
 use super::json_out::{known_cause, known_finish, known_reason};
 use super::{
@@ -12,6 +12,7 @@ use super::{
 };
 use crate::core::error::RejectReason;
 use crate::core::request::{OnDeadline, Priority, Score};
+use crate::core::tool::{Tool, ToolCall, ToolChoice};
 use serde_json::Value;
 use std::borrow::Cow;
 
@@ -75,6 +76,16 @@ impl AskFrame<'_> {
         let message = |m: &MessageFrame<'_>| Message {
             role: m.role.to_owned(),
             content: m.content.to_owned(),
+            tool_calls: m.tool_calls.iter().map(ToolCall::from).collect(),
+            tool_call_id: owned(m.tool_call_id),
+        };
+        let tool = |(i, tool): (usize, &ToolFrame<'_>)| {
+            let name = format!("tools[{i}].function.parameters");
+            Ok(Tool {
+                name: tool.name.to_owned(),
+                description: tool.description.to_owned(),
+                parameters: parse_json(&name, &tool.parameters, id)?,
+            })
         };
         Ok(Ask {
             id: owned(id),
@@ -101,6 +112,9 @@ impl AskFrame<'_> {
             logprobs: self.logprobs,
             min_confidence: self.min_confidence,
             on_deadline: self.on_deadline.map(OnDeadline::from),
+            tools: self.tools.iter().enumerate().map(tool).collect::<Result<_, Malformed>>()?,
+            tool_choice: self.tool_choice.into(),
+            parallel_tool_calls: self.parallel_tool_calls,
         })
     }
 }
@@ -133,6 +147,54 @@ impl<'a> From<&'a ResponseFormat> for FormatFrame<'a> {
             }
             ResponseFormat::Regex(regex) => Self::Regex(regex),
             ResponseFormat::Lark(lark) => Self::Lark(lark),
+        }
+    }
+}
+
+impl From<&ToolCallFrame<'_>> for ToolCall {
+    fn from(call: &ToolCallFrame<'_>) -> Self {
+        Self {
+            id: call.id.to_owned(),
+            name: call.name.to_owned(),
+            arguments: call.arguments.to_owned(),
+        }
+    }
+}
+
+impl<'a> From<&'a ToolCall> for ToolCallFrame<'a> {
+    fn from(call: &'a ToolCall) -> Self {
+        Self { id: &call.id, name: &call.name, arguments: &call.arguments }
+    }
+}
+
+impl<'a> From<&'a Tool> for ToolFrame<'a> {
+    fn from(tool: &'a Tool) -> Self {
+        Self {
+            name: &tool.name,
+            description: &tool.description,
+            parameters: Cow::Owned(tool.parameters.to_string()),
+        }
+    }
+}
+
+impl From<ToolChoiceFrame<'_>> for ToolChoice {
+    fn from(choice: ToolChoiceFrame<'_>) -> Self {
+        match choice {
+            ToolChoiceFrame::Auto => Self::Auto,
+            ToolChoiceFrame::None => Self::None,
+            ToolChoiceFrame::Required => Self::Required,
+            ToolChoiceFrame::Named(name) => Self::Named(name.to_owned()),
+        }
+    }
+}
+
+impl<'a> From<&'a ToolChoice> for ToolChoiceFrame<'a> {
+    fn from(choice: &'a ToolChoice) -> Self {
+        match choice {
+            ToolChoice::Auto => Self::Auto,
+            ToolChoice::None => Self::None,
+            ToolChoice::Required => Self::Required,
+            ToolChoice::Named(name) => Self::Named(name),
         }
     }
 }
@@ -195,7 +257,12 @@ impl From<Priority> for PriorityFrame {
 
 impl<'a> From<&'a Ask> for AskFrame<'a> {
     fn from(ask: &'a Ask) -> Self {
-        let message = |m: &'a Message| MessageFrame { role: &m.role, content: &m.content };
+        let message = |m: &'a Message| MessageFrame {
+            role: &m.role,
+            content: &m.content,
+            tool_calls: m.tool_calls.iter().map(ToolCallFrame::from).collect(),
+            tool_call_id: m.tool_call_id.as_deref(),
+        };
         Self {
             id: ask.id.as_deref(),
             task: ask.task.as_deref(),
@@ -221,6 +288,9 @@ impl<'a> From<&'a Ask> for AskFrame<'a> {
             logprobs: ask.logprobs,
             min_confidence: ask.min_confidence,
             on_deadline: ask.on_deadline.map(OnDeadlineFrame::from),
+            tools: ask.tools.iter().map(ToolFrame::from).collect(),
+            tool_choice: (&ask.tool_choice).into(),
+            parallel_tool_calls: ask.parallel_tool_calls,
         }
     }
 }
@@ -252,6 +322,7 @@ impl<'a> From<&'a Reply> for ServerFrame<'a> {
                 max_tokens_that_fit: reason.max_tokens_that_fit,
                 needs_ms: reason.needs_ms,
                 draft: reason.draft.as_deref(),
+                escalated: reason.escalated,
             }),
             Reply::Report { id, body } => {
                 Self::Report { id: id.as_deref(), json: Cow::Owned(body.to_string()) }
@@ -286,6 +357,9 @@ impl<'a> From<&'a Answer> for AnswerFrame<'a> {
             }),
             abstained: answer.abstained,
             filled: borrowed_all(&answer.filled),
+            tool_calls: answer.tool_calls.iter().map(ToolCallFrame::from).collect(),
+            escalated: answer.escalated,
+            answered_by: answer.answered_by.as_deref(),
         }
     }
 }
@@ -368,6 +442,9 @@ impl AnswerFrame<'_> {
             }),
             abstained: self.abstained,
             filled: owned_all(&self.filled),
+            tool_calls: self.tool_calls.iter().map(ToolCall::from).collect(),
+            escalated: self.escalated,
+            answered_by: owned(self.answered_by),
         }
     }
 }
@@ -378,6 +455,7 @@ impl ErrorFrame<'_> {
             max_tokens_that_fit: self.max_tokens_that_fit,
             needs_ms: self.needs_ms,
             draft: self.draft.map(Box::from),
+            escalated: self.escalated,
             ..known_reason(&self.code, self.message.to_owned())
         }
     }

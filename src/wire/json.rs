@@ -5,7 +5,7 @@
 
 use super::fields::{Fields, bad, id_of, read_object, salvage_id};
 use super::validate::clip;
-use super::{Ask, Command, Malformed, Message, ResponseFormat, limits};
+use super::{Ask, Command, Malformed, Message, ResponseFormat, limits, tools};
 use crate::core::error::RejectReason;
 use crate::core::request::{OnDeadline, Priority, Score};
 use serde_json::Value;
@@ -13,27 +13,24 @@ use serde_json::Value;
 pub use super::json_out::{parse_reply, write_command, write_reply};
 
 /// What OpenAI's interface knows and slmd does not, with what to do instead.
-const UNSUPPORTED: [(&str, &str); 22] = [
+const UNSUPPORTED: [(&str, &str); 19] = [
     ("audio", ""),
     ("best_of", ""),
     ("echo", ""),
-    ("function_call", ""),
-    ("functions", ""),
+    ("function_call", "use `tool_choice`"),
+    ("functions", "use `tools`"),
     ("logit_bias", ""),
     ("max_completion_tokens", "use `max_tokens`"),
     ("metadata", ""),
     ("modalities", ""),
     ("model", "slmd runs one model; leave it out"),
     ("n", "one request has one answer"),
-    ("parallel_tool_calls", ""),
     ("prediction", ""),
     ("reasoning_effort", ""),
     ("service_tier", "use `priority`"),
     ("store", ""),
     ("stream_options", "every answer has its `usage`"),
     ("suffix", ""),
-    ("tool_choice", ""),
-    ("tools", ""),
     ("user", ""),
     ("durable", ""),
 ];
@@ -154,6 +151,9 @@ fn read_ask(mut fields: Fields<'_>) -> Result<Ask, RejectReason> {
         logprobs: read_logprobs(f)?,
         min_confidence: f.f32("min_confidence")?,
         on_deadline: read_named(f, "on_deadline", &OnDeadline::ALL, |o| o.name())?,
+        tools: tools::read_tools(f)?,
+        tool_choice: tools::read_choice(f)?,
+        parallel_tool_calls: f.boolean("parallel_tool_calls")?,
     };
     refuse_unsupported(&fields)?;
     fields.finish()?;
@@ -186,9 +186,18 @@ fn read_message(index: usize, item: Value) -> Result<Message, RejectReason> {
     let mut fields = Fields::of(item, &path)?;
     let missing = |name: &str| bad(format!("`{path}{name}` is missing"));
     let role = fields.string("role")?.ok_or_else(|| missing("role"))?;
-    let content = fields.string("content")?.ok_or_else(|| missing("content"))?;
+    let tool_calls = tools::read_calls(&mut fields)?;
+    let content = match fields.string("content")? {
+        Some(content) => content,
+        // OpenAI has null there.
+        None if !tool_calls.is_empty() => String::new(),
+        None => return Err(missing("content")),
+    };
+    let tool_call_id = fields.string("tool_call_id")?;
+    // OpenAI's name of whoever speaks, or of the tool: not told to the model.
+    fields.string("name")?;
     fields.finish()?;
-    Ok(Message { role, content })
+    Ok(Message { role, content, tool_calls, tool_call_id })
 }
 
 /// OpenAI takes one string or several.

@@ -3,10 +3,11 @@
 use super::fields::{bad, read_object};
 use super::{
     Answer, Ask, Choice, Command, Confidence, FieldConfidence, Malformed, Message, Reply,
-    ResponseFormat, TokenLogprob, TokenLogprobs,
+    ResponseFormat, TokenLogprob, TokenLogprobs, tools,
 };
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::request::{OnDeadline, Score, StopReason};
+use crate::core::tool::{TOOL_CALLS, ToolCall};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
@@ -74,6 +75,8 @@ struct ReasonDto<'a> {
     needs_ms: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     draft: Option<&'a str>,
+    #[serde(skip_serializing_if = "is_false")]
+    escalated: bool,
 }
 
 impl<'a> From<&'a RejectReason> for ReasonDto<'a> {
@@ -85,6 +88,7 @@ impl<'a> From<&'a RejectReason> for ReasonDto<'a> {
             max_tokens_that_fit: reason.max_tokens_that_fit,
             needs_ms: reason.needs_ms,
             draft: reason.draft.as_deref(),
+            escalated: reason.escalated,
         }
     }
 }
@@ -97,6 +101,12 @@ struct AnswerDto<'a> {
     finish_reason: &'a str,
     cause: &'a str,
     truncated: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<Value>,
+    #[serde(skip_serializing_if = "is_false")]
+    escalated: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answered_by: Option<&'a str>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     filled: &'a [String],
     #[serde(flatten)]
@@ -200,6 +210,9 @@ impl<'a> From<&'a Answer> for AnswerDto<'a> {
             finish_reason: answer.finish_reason,
             cause: answer.cause,
             truncated: answer.truncated,
+            tool_calls: answer.tool_calls.iter().map(tools::call_value).collect(),
+            escalated: answer.escalated,
+            answered_by: answer.answered_by.as_deref(),
             filled: &answer.filled,
             sure: answer.into(),
             usage: UsageDto {
@@ -298,12 +311,22 @@ struct AskDto<'a> {
     min_confidence: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     on_deadline: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parallel_tool_calls: Option<bool>,
 }
 
 #[derive(Serialize)]
 struct MessageDto<'a> {
     role: &'a str,
     content: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_call_id: Option<&'a str>,
 }
 
 fn is_false(b: &bool) -> bool {
@@ -312,7 +335,12 @@ fn is_false(b: &bool) -> bool {
 
 impl<'a> From<&'a Ask> for AskDto<'a> {
     fn from(ask: &'a Ask) -> Self {
-        let message = |m: &'a Message| MessageDto { role: &m.role, content: &m.content };
+        let message = |m: &'a Message| MessageDto {
+            role: &m.role,
+            content: &m.content,
+            tool_calls: m.tool_calls.iter().map(tools::call_value).collect(),
+            tool_call_id: m.tool_call_id.as_deref(),
+        };
         Self {
             id: ask.id.as_deref(),
             task: ask.task.as_deref(),
@@ -339,6 +367,9 @@ impl<'a> From<&'a Ask> for AskDto<'a> {
             top_logprobs: ask.logprobs.filter(|top| *top > 0),
             min_confidence: ask.min_confidence,
             on_deadline: ask.on_deadline.map(OnDeadline::name),
+            tools: ask.tools.iter().map(tools::tool_value).collect(),
+            tool_choice: tools::choice_value(&ask.tool_choice),
+            parallel_tool_calls: ask.parallel_tool_calls,
         }
     }
 }
@@ -398,6 +429,23 @@ struct ReplyDto {
     #[serde(default)]
     margin: f32,
     abstained: Option<bool>,
+    #[serde(default)]
+    tool_calls: Vec<CallIn>,
+    #[serde(default)]
+    escalated: bool,
+    answered_by: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct CallIn {
+    id: String,
+    function: FunctionIn,
+}
+
+#[derive(Deserialize)]
+struct FunctionIn {
+    name: String,
+    arguments: String,
 }
 
 #[derive(Deserialize)]
@@ -407,6 +455,8 @@ struct ReasonIn {
     max_tokens_that_fit: Option<u32>,
     needs_ms: Option<u32>,
     draft: Option<String>,
+    #[serde(default)]
+    escalated: bool,
 }
 
 impl ReplyDto {
@@ -437,9 +487,19 @@ impl ReplyDto {
                     .map(|all| Choice { probabilities: in_order(all), margin: self.margin }),
                 abstained: self.abstained,
                 filled: self.filled,
+                tool_calls: self.tool_calls.into_iter().map(CallIn::into_call).collect(),
+                escalated: self.escalated,
+                answered_by: self.answered_by,
             }))),
             _ => Err(bad("a reply has a `delta`, a `text`, a `report` or an `error`")),
         }
+    }
+}
+
+impl CallIn {
+    fn into_call(self) -> ToolCall {
+        let FunctionIn { name, arguments } = self.function;
+        ToolCall { id: self.id, name, arguments }
     }
 }
 
@@ -459,6 +519,7 @@ impl ReasonIn {
             max_tokens_that_fit: self.max_tokens_that_fit,
             needs_ms: self.needs_ms,
             draft: self.draft.map(String::into_boxed_str),
+            escalated: self.escalated,
             ..known_reason(&self.code, self.message)
         }
     }
@@ -473,7 +534,7 @@ pub(super) fn known_reason(code: &str, message: String) -> RejectReason {
 }
 
 pub(super) fn known_finish(name: &str) -> &'static str {
-    ["stop", "length", "tool_calls"].into_iter().find(|n| *n == name).unwrap_or("unknown")
+    ["stop", "length", TOOL_CALLS].into_iter().find(|n| *n == name).unwrap_or("unknown")
 }
 
 pub(super) fn known_cause(name: &str) -> &'static str {
@@ -481,6 +542,7 @@ pub(super) fn known_cause(name: &str) -> &'static str {
     [Stop, Length, Deadline, Cancelled, ShuttingDown, Failed]
         .into_iter()
         .map(StopReason::cause)
+        .chain([TOOL_CALLS])
         .find(|n| *n == name)
         .unwrap_or("unknown")
 }

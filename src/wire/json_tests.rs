@@ -42,7 +42,27 @@ fn each_complaint_names_its_field() {
         (r#""vars":[]"#, "`vars` must be a JSON object"),
         (r#""n":2"#, "`n` is not supported; one request has one answer"),
         (r#""logit_bias":{}"#, "`logit_bias` is not supported"),
-        (r#""tools":[]"#, "`tools` is not supported"),
+        (r#""functions":[]"#, "`functions` is not supported; use `tools`"),
+        (r#""tools":{}"#, "`tools` must be an array"),
+        (r#""tools":[{"type":"retrieval"}]"#, "`tools[0].type` must be function"),
+        (r#""tools":[{"type":"function"}]"#, "`tools[0].function` is missing"),
+        (r#""tools":[{"function":{}}]"#, "`tools[0].function.name` is missing"),
+        (r#""tools":[{"function":{"name":"a b"}}]"#, "`tools[0].function.name` must have 1 to 64"),
+        (
+            r#""tools":[{"function":{"name":"a","parameters":1}}]"#,
+            "parameters` must be a JSON object",
+        ),
+        (r#""tools":[{"function":{"name":"a"}},{"function":{"name":"a"}}]"#, "holds \"a\" twice"),
+        (r#""tools":[{"function":{"name":"a","x":1}}]"#, "unknown field `tools[0].function.x`"),
+        (r#""tool_choice":"any""#, "`tool_choice` must be auto, none, required or a function"),
+        (
+            r#""tools":[{"function":{"name":"a"}}],"tool_choice":{"function":{"name":"b"}}"#,
+            "`tool_choice` names \"b\"",
+        ),
+        (
+            r#""tools":[{"function":{"name":"a"}}],"response_format":{"type":"regex","regex":"a"}"#,
+            "may be text or JSON",
+        ),
         (r#""logprobs":1"#, "`logprobs` must be true or false, not 1"),
         (r#""top_logprobs":2"#, "`top_logprobs` needs `logprobs` to be true"),
         (r#""logprobs":true,"top_logprobs":6"#, "`top_logprobs` must be at most 5"),
@@ -137,7 +157,7 @@ fn an_envelope_is_read_even_around_a_bad_request() {
     for (body, says) in [
         (&br#"{"reply_to":"a/b","client":"c","id":"8","prompt":1}"#[..], "`prompt`"),
         (br#"{"reply_to":"a/b","client":"c","id":"8","op":"cancel"}"#, "`op`"),
-        (br#"{"reply_to":"a/b","client":"c","id":"8","tools":[]}"#, "`tools`"),
+        (br#"{"reply_to":"a/b","client":"c","id":"8","tools":1}"#, "`tools`"),
     ] {
         let (envelope, ask) = parse_enveloped(body);
         assert_eq!(envelope, full("8"));
@@ -146,4 +166,39 @@ fn an_envelope_is_read_even_around_a_bad_request() {
     let (envelope, ask) = parse_enveloped(br#"{"id":"9","prompt":"#);
     assert_eq!((envelope.id.as_deref(), envelope.reply_to), (Some("9"), None));
     assert!(ask.is_err());
+}
+
+#[test]
+fn turns_with_calls_are_read_and_held_against_their_roles() {
+    let turns = |turns: &str| format!(r#"{{"id":"7","messages":[{turns}]}}"#);
+    let call = r#"{"id":"c1","type":"function","function":{"name":"t","arguments":"{}"}}"#;
+    let sound = format!(
+        r#"{{"role":"assistant","content":null,"tool_calls":[{call}]}},
+           {{"role":"tool","tool_call_id":"c1","name":"t","content":"21"}}"#
+    );
+    let ask = parsed(serde_json::from_str(&turns(&sound)).expect("JSON"));
+    assert_eq!((&*ask.messages[0].content, ask.messages[0].tool_calls.len()), ("", 1));
+    assert_eq!(ask.messages[1].tool_call_id.as_deref(), Some("c1"));
+    for (turn, says) in [
+        (r#"{"role":"assistant"}"#.to_owned(), "`messages[0].content` is missing"),
+        (
+            format!(r#"{{"role":"user","content":"","tool_calls":[{call}]}}"#),
+            "the assistant's alone",
+        ),
+        (r#"{"role":"user","content":"","tool_call_id":"1"}"#.to_owned(), "a tool's message alone"),
+        (
+            format!(r#"{{"role":"assistant","tool_calls":[{}]}}"#, call.replace("{}", "[]")),
+            "arguments` must be a JSON object, as text",
+        ),
+        (
+            format!(
+                r#"{{"role":"assistant","tool_calls":[{}]}}"#,
+                call.replace(r#""id":"c1","#, "")
+            ),
+            "`messages[0].tool_calls[0].id` is missing",
+        ),
+    ] {
+        let (_, message) = refused(&turns(&turn));
+        assert!(message.contains(says), "{turn}: {message}");
+    }
 }

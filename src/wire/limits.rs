@@ -18,6 +18,8 @@ pub const STOP_BYTES: usize = 256;
 pub const CHOICES: usize = 256;
 /// Bytes of one label.
 pub const CHOICE_BYTES: usize = 1024;
+/// Tools of one request, and calls of one message.
+pub const TOOLS: usize = 32;
 /// Tokens that are named at each place of an answer.
 pub const TOP_LOGPROBS: u8 = 5;
 /// Tokens that are named in one answer, those of the answer itself included.

@@ -12,10 +12,12 @@ pub mod limits;
 mod fields;
 mod frame_convert;
 mod json_out;
+mod tools;
 mod validate;
 
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::request::{OnDeadline, Priority, Score};
+use crate::core::tool::{Tool, ToolCall, ToolChoice};
 use serde_json::Value;
 
 /// How messages look on a stream.
@@ -80,12 +82,23 @@ pub enum Command {
 }
 
 /// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Message {
     /// `system`, `user`, `assistant` or `tool`.
     pub role: String,
     /// The text.
     pub content: String,
+    /// Of the assistant: the tools that it called.
+    pub tool_calls: Vec<ToolCall>,
+    /// Of a tool: the call that this is the result of.
+    pub tool_call_id: Option<String>,
+}
+
+impl Message {
+    /// A turn of text.
+    pub fn new(role: &str, content: impl Into<String>) -> Self {
+        Self { role: role.to_owned(), content: content.into(), ..Self::default() }
+    }
 }
 
 /// The shape that an answer must have.
@@ -157,6 +170,20 @@ pub struct Ask {
     pub min_confidence: Option<f32>,
     /// What becomes of an answer that cannot be finished.
     pub on_deadline: Option<OnDeadline>,
+    /// What the model may call; whoever asks runs it, and asks again with the results.
+    pub tools: Vec<Tool>,
+    /// Whether it may, must or must not.
+    pub tool_choice: ToolChoice,
+    /// Whether it may call several at once; none: it may.
+    pub parallel_tool_calls: Option<bool>,
+}
+
+impl Ask {
+    /// The task that it names; that of a plain prompt is `default`.
+    pub fn task_or<'a>(&'a self, default: Option<&'a str>) -> Option<&'a str> {
+        let is_plain = self.messages.is_empty() && self.response_format.is_none();
+        self.task.as_deref().or_else(|| default.filter(|_| is_plain))
+    }
 }
 
 /// What the daemon says. Every request gets any number of deltas and exactly one other reply.
@@ -217,7 +244,7 @@ pub struct Answer {
     pub id: Option<String>,
     /// The whole text, deltas included.
     pub text: String,
-    /// OpenAI's `finish_reason`: `stop` or `length`.
+    /// OpenAI's `finish_reason`: `stop`, `length` or `tool_calls`.
     pub finish_reason: &'static str,
     /// The real cause: also `deadline`.
     pub cause: &'static str,
@@ -246,6 +273,12 @@ pub struct Answer {
     /// JSON pointers to the values that are not the model's: they were filled in when time or tokens ran
     /// out.
     pub filled: Vec<String>,
+    /// The tools that the model calls.
+    pub tool_calls: Vec<ToolCall>,
+    /// Whether somebody else was told of the request or asked for an answer, as its task says.
+    pub escalated: bool,
+    /// Who else gave the answer.
+    pub answered_by: Option<String>,
 }
 
 /// How sure an answer is: probabilities, 0 to 1, calibrated if the task is.

@@ -51,9 +51,40 @@ fn format() -> impl Strategy<Value = ResponseFormat> {
 
 fn messages() -> impl Strategy<Value = Vec<Message>> {
     let role = prop::sample::select(&crate::wire::limits::ROLES[..]);
-    let message = (role, prop_oneof![Just(String::new()), word()])
-        .prop_map(|(role, content)| Message { role: role.to_owned(), content });
+    let calls = prop::collection::vec(call(), 0..3);
+    let message = (role, prop_oneof![Just(String::new()), word()], calls, prop::option::of(word()));
+    let message = message.prop_map(|(role, content, tool_calls, tool_call_id)| Message {
+        tool_calls: if role == "assistant" { tool_calls } else { Vec::new() },
+        tool_call_id: tool_call_id.filter(|_| role == "tool"),
+        role: role.to_owned(),
+        content,
+    });
     prop::collection::vec(message, 1..4)
+}
+
+fn call() -> impl Strategy<Value = ToolCall> {
+    (word(), "[a-zA-Z0-9_-]{1,12}", object()).prop_map(|(id, name, arguments)| ToolCall {
+        id,
+        name,
+        arguments: arguments.to_string(),
+    })
+}
+
+/// Tools, and a choice that fits them.
+fn tools() -> impl Strategy<Value = (Vec<Tool>, ToolChoice)> {
+    let names = prop::collection::hash_set("[a-zA-Z0-9_-]{1,12}", 0..3);
+    (names, word(), object(), 0..4usize).prop_map(|(names, description, parameters, choice)| {
+        let tool =
+            |name| Tool { name, description: description.clone(), parameters: parameters.clone() };
+        let tools: Vec<Tool> = names.into_iter().map(tool).collect();
+        let choice = match (choice, tools.first()) {
+            (0, Some(tool)) => ToolChoice::Named(tool.name.clone()),
+            (1, _) => ToolChoice::None,
+            (2, Some(_)) => ToolChoice::Required,
+            _ => ToolChoice::Auto,
+        };
+        (tools, choice)
+    })
 }
 
 prop_compose! {
@@ -67,9 +98,19 @@ prop_compose! {
         ],
         stop in prop::collection::vec(word(), 0..3),
         response_format in prop::option::of(format()),
+        (tools, tool_choice) in tools(),
+        parallel_tool_calls in any::<Option<bool>>(),
     ) -> Ask {
         let (prompt, messages) = input;
-        Ask { id, task, vars, prompt, messages, stop, response_format, ..Ask::default() }
+        // Beside calls, an answer is text or JSON.
+        let response_format = response_format.filter(|f| {
+            use ResponseFormat::{Choice, Lark, Regex};
+            tools.is_empty() || !matches!(f, Choice(..) | Regex(_) | Lark(_))
+        });
+        Ask {
+            id, task, vars, prompt, messages, stop, response_format, tools, tool_choice,
+            parallel_tool_calls, ..Ask::default()
+        }
     }
 }
 
@@ -146,11 +187,13 @@ prop_compose! {
         logprobs in prop::option::of(logprobs()),
         (confidence, choice) in (prop::option::of(confidence()), prop::option::of(choice())),
         (abstained, filled) in (any::<Option<bool>>(), prop::collection::vec(word(), 0..3)),
+        tool_calls in prop::collection::vec(call(), 0..3),
+        (escalated, answered_by) in (any::<bool>(), prop::option::of(word())),
     ) -> Answer {
         Answer {
             id, text, finish_reason, cause, truncated, prompt_tokens, completion_tokens,
             cached_tokens, queue_ms, ttft_ms, total_ms, logprobs, confidence, choice, abstained,
-            filled,
+            filled, tool_calls, escalated, answered_by,
         }
     }
 }
@@ -161,8 +204,8 @@ fn reply() -> impl Strategy<Value = Reply> {
     prop_oneof![
         (id(), word()).prop_map(|(id, text)| Reply::Delta { id, text }),
         answer().prop_map(|a| Reply::Answer(Box::new(a))),
-        (id(), code, word(), any::<(Option<u32>, Option<u32>)>(), id()).prop_map(
-            |(id, code, message, (max_tokens_that_fit, needs_ms), draft)| Reply::Error {
+        (id(), code, word(), any::<(Option<u32>, Option<u32>, bool)>(), id()).prop_map(
+            |(id, code, message, (max_tokens_that_fit, needs_ms, escalated), draft)| Reply::Error {
                 id,
                 reason: RejectReason {
                     code,
@@ -170,6 +213,7 @@ fn reply() -> impl Strategy<Value = Reply> {
                     max_tokens_that_fit,
                     needs_ms,
                     draft: draft.map(String::into_boxed_str),
+                    escalated,
                 },
             }
         ),
@@ -281,7 +325,7 @@ fn the_documented_bytes_are_these() {
     let mut bytes = Vec::new();
     frame::append(&ClientFrame::from(&Command::Ask(Box::new(ask))), &mut bytes);
     let head = [5, 1, 1, 1, b'7', 1, 5, 1, 2, b'h', b'i'];
-    assert_eq!(bytes, [&head[..], &[1; 20], &[0]].concat());
+    assert_eq!(bytes, [&head[..], &[1; 23], &[0]].concat());
     bytes.clear();
     let reply = Reply::Delta { id: Some("7".into()), text: "yes".into() };
     frame::append(&ServerFrame::from(&reply), &mut bytes);

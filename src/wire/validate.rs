@@ -1,7 +1,9 @@
 //! Whether a request makes sense at all, whichever codec it came by.
 
-use super::{Ask, Command, ResponseFormat, limits};
+use super::{Ask, Command, Message, ResponseFormat, limits};
 use crate::core::error::{ErrorCode, RejectReason};
+use crate::core::tool::{ToolChoice, is_name};
+use serde_json::{Map, Value};
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 
@@ -40,6 +42,7 @@ impl Ask {
         self.validate_sampling()?;
         self.validate_bounds()?;
         list("stop", &self.stop, limits::STOPS, limits::STOP_BYTES)?;
+        self.validate_tools()?;
         self.response_format.as_ref().map_or(Ok(()), ResponseFormat::validate)
     }
 
@@ -65,6 +68,7 @@ impl Ask {
             let n = self.messages.len();
             return Err(bad(format!("`messages` has {n} turns; at most {}", limits::MESSAGES)));
         }
+        self.messages.iter().enumerate().try_for_each(|(i, m)| validate_turn(i, m))?;
         match self.messages.iter().position(|m| !limits::ROLES.contains(&m.role.as_str())) {
             Some(i) => Err(bad(format!(
                 "`messages[{i}].role` must be one of {}, not {:?}",
@@ -72,6 +76,45 @@ impl Ask {
                 clip(&self.messages[i].role)
             ))),
             None => Ok(()),
+        }
+    }
+
+    fn validate_tools(&self) -> Checked {
+        if self.tools.len() > limits::TOOLS {
+            let n = self.tools.len();
+            return Err(bad(format!("`tools` has {n} entries; at most {}", limits::TOOLS)));
+        }
+        let mut seen = HashSet::new();
+        for (i, tool) in self.tools.iter().enumerate() {
+            let path = format!("`tools[{i}].function");
+            if !is_name(&tool.name) {
+                return Err(bad(format!(
+                    "{path}.name` must have 1 to 64 letters, digits, _ and -"
+                )));
+            }
+            if !seen.insert(&*tool.name) {
+                return Err(bad(format!("`tools` holds {:?} twice", tool.name)));
+            }
+            if !tool.parameters.is_object() {
+                return Err(bad(format!("{path}.parameters` must be a JSON object")));
+            }
+        }
+        match (&self.tool_choice, &self.response_format) {
+            (ToolChoice::Named(name), _) if !self.tools.is_empty() && !seen.contains(&**name) => {
+                Err(bad(format!(
+                    "`tool_choice` names {:?}, which is not among `tools`",
+                    clip(name)
+                )))
+            }
+            (choice, Some(format)) if !self.tools.is_empty() && *choice != ToolChoice::None => {
+                match format {
+                    ResponseFormat::Text
+                    | ResponseFormat::JsonObject
+                    | ResponseFormat::JsonSchema(_) => Ok(()),
+                    _ => Err(bad("with `tools` an answer may be text or JSON, nothing else")),
+                }
+            }
+            _ => Ok(()),
         }
     }
 
@@ -106,6 +149,38 @@ impl Ask {
             ))),
             _ => Ok(()),
         }
+    }
+}
+
+/// Calls are the assistant's, results are of calls.
+fn validate_turn(index: usize, message: &Message) -> Checked {
+    let path = format!("`messages[{index}]");
+    if !message.tool_calls.is_empty() && message.role != "assistant" {
+        return Err(bad(format!("{path}.tool_calls` are the assistant's alone")));
+    }
+    if message.tool_calls.len() > limits::TOOLS {
+        let n = message.tool_calls.len();
+        return Err(bad(format!("{path}.tool_calls` has {n} entries; at most {}", limits::TOOLS)));
+    }
+    for (i, call) in message.tool_calls.iter().enumerate() {
+        let path = format!("{path}.tool_calls[{i}]");
+        if call.id.is_empty() || call.id.len() > limits::ID_BYTES {
+            return Err(bad(format!("{path}.id` must have 1 to {} bytes", limits::ID_BYTES)));
+        }
+        if !is_name(&call.name) {
+            return Err(bad(format!("{path}.function.name` is no name of a tool")));
+        }
+        let arguments: Result<Map<String, Value>, _> = serde_json::from_str(&call.arguments);
+        if arguments.is_err() {
+            return Err(bad(format!("{path}.function.arguments` must be a JSON object, as text")));
+        }
+    }
+    match (&message.tool_call_id, &*message.role) {
+        (Some(id), "tool") => {
+            text(&format!("messages[{index}].tool_call_id"), id, limits::ID_BYTES)
+        }
+        (Some(_), _) => Err(bad(format!("{path}.tool_call_id` is of a tool's message alone"))),
+        (None, _) => Ok(()),
     }
 }
 
@@ -186,7 +261,6 @@ pub(super) fn clip(text: &str) -> &str {
 mod tests {
     use super::*;
     use crate::core::request::Score;
-    use crate::wire::Message;
 
     fn ask() -> Ask {
         Ask { prompt: Some("hello".into()), ..Ask::default() }
@@ -207,7 +281,7 @@ mod tests {
     #[test]
     fn there_is_exactly_one_input() {
         assert!(complaint(&Ask::default()).contains("`prompt` or `messages`"));
-        let turn = Message { role: "user".into(), content: "x".into() };
+        let turn = Message::new("user", "x");
         let both = Ask { messages: vec![turn.clone()], ..ask() };
         assert!(complaint(&both).contains("not both"));
         let task =

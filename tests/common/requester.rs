@@ -19,6 +19,7 @@ pub struct Heard {
     pub payload: Bytes,
     pub correlation: Option<Bytes>,
     pub content_type: Option<String>,
+    pub response_topic: Option<String>,
     pub retain: bool,
     pub at: Instant,
 }
@@ -162,6 +163,7 @@ fn heard_of(publish: &Publish) -> Heard {
         payload: publish.payload.clone(),
         correlation: properties.correlation_data,
         content_type: properties.content_type,
+        response_topic: properties.response_topic,
         retain: publish.retain,
         at: Instant::now(),
     }

@@ -23,11 +23,12 @@ struct Plan {
     has_value: bool,
 }
 
-/// The grammar of the root schema.
+/// The grammar of the root schema: a rule called `root`, and others whose names begin with `prefix`, in
+/// lower case.
 ///
 /// # Errors
 /// Whatever is wrong with the schema, as it is looked at only now.
-pub(super) fn write(mut space: Space<'_>) -> Outcome<String> {
+pub(super) fn write(mut space: Space<'_>, root_rule: &str, prefix: &str) -> Outcome<String> {
     let root = space.schema(0)?;
     let mut plans = plan(&mut space, root)?;
     find_values(&mut plans);
@@ -35,9 +36,10 @@ pub(super) fn write(mut space: Space<'_>) -> Outcome<String> {
         let problem = "no value is valid".to_owned();
         return Err(ConstraintError::Invalid { what: "json_schema", problem });
     }
-    let mut writer = Writer { plans: &plans, text: String::new(), terminals: HashMap::new() };
+    let (text, terminals) = (String::new(), HashMap::new());
+    let mut writer = Writer { plans: &plans, prefix, text, terminals };
     let start = writer.value(root);
-    writer.line("start", &start);
+    writer.line(root_rule, &start);
     for id in plans.keys().filter(|id| plans[*id].has_value) {
         writer.node(*id)?;
     }
@@ -113,6 +115,8 @@ fn find_values(plans: &mut BTreeMap<NodeId, Plan>) {
 
 struct Writer<'p> {
     plans: &'p BTreeMap<NodeId, Plan>,
+    /// Of the names of rules, and in upper case of terminals.
+    prefix: &'p str,
     text: String,
     terminals: HashMap<Lex, String>,
 }
@@ -141,7 +145,7 @@ impl Writer<'_> {
                     Lex::Not(inner) => format!("~{}", self.atom(inner)),
                     Lex::Literal(_) | Lex::Regex(_) => String::new(),
                 };
-                let name = format!("T{}", self.terminals.len());
+                let name = format!("{}T{}", self.prefix.to_uppercase(), self.terminals.len());
                 self.terminals.insert(lex.clone(), name.clone());
                 self.line(&name, &body);
                 name
@@ -155,8 +159,12 @@ impl Writer<'_> {
         let plan = &plans[&id];
         match plan.machines.is_empty() {
             true => self.atom(&Lex::either(plan.plain.clone())),
-            false => format!("n{}", id.index()),
+            false => self.rule(id),
         }
+    }
+
+    fn rule(&self, id: NodeId) -> String {
+        format!("{}n{}", self.prefix, id.index())
     }
 
     fn node(&mut self, id: NodeId) -> Outcome<()> {
@@ -172,14 +180,15 @@ impl Writer<'_> {
         for (i, machine) in plan.machines.iter().enumerate() {
             let live = machine.live(|id| plans[&id].has_value);
             if live[0] {
-                let mut states = States::new(machine, live, format!("m{}-{i}", id.index()));
+                let name = format!("{}m{}-{i}", self.prefix, id.index());
+                let mut states = States::new(machine, live, name);
                 let inner = states.from(0, self);
                 let [open, close] = machine.brackets.map(literal);
                 options.push(format!("{open} {inner} {close}"));
                 states.write(self)?;
             }
         }
-        self.line(&format!("n{}", id.index()), &options.join(" | "));
+        self.line(&self.rule(id), &options.join(" | "));
         self.check()
     }
 
@@ -340,7 +349,7 @@ impl<'m> States<'m> {
 }
 
 /// A text in the syntax of Lark: that of JSON, and no DEL.
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
 

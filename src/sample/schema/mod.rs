@@ -9,6 +9,7 @@
 //! Knows nothing of tokens. Everything here is bounded: size, depth, sets, work and output.
 
 mod array;
+mod canonical;
 mod class;
 mod decimal;
 mod document;
@@ -25,6 +26,8 @@ mod space;
 mod text;
 mod uri;
 mod values;
+
+pub use canonical::canonical;
 
 use super::constraint::ConstraintError;
 use serde_json::Value;
@@ -58,8 +61,22 @@ pub(crate) fn key(schema: &Value) -> Outcome<String> {
 /// [`ConstraintError::Keyword`] with the JSON pointer, [`ConstraintError::Invalid`],
 /// [`ConstraintError::TooLarge`].
 pub(crate) fn grammar(schema: &Value) -> Outcome<String> {
+    rules(schema, "start", "")
+}
+
+/// The same as a part of a larger grammar: the values are those of the rule `root`; other rules and
+/// terminals have names that begin with `prefix`.
+///
+/// # Errors
+/// As [`grammar`].
+pub(crate) fn rules(schema: &Value, root: &str, prefix: &str) -> Outcome<String> {
     key(schema)?;
-    grammar::write(space::Space::new(document::Document::read(schema)?))
+    grammar::write(space::Space::new(document::Document::read(schema)?), root, prefix)
+}
+
+/// A text in the syntax of Lark.
+pub(crate) fn literal(text: &str) -> String {
+    grammar::literal(text)
 }
 
 fn is_shallow(value: &Value, left: usize) -> bool {

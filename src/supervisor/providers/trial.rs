@@ -5,12 +5,12 @@
 //! [`Ran`] or an error in words, to its standard output.
 
 use super::profile::{self, Share};
+use crate::child;
 use crate::core::plan::{EngineKind, KvType};
 use crate::core::provider::Provider;
 use crate::engine::agreement::{self, Agreement, ForcedRun, Times};
 use crate::engine::choice::{self, Choice};
 use crate::engine::{EngineOptions, peak_rss_bytes};
-use crate::supervisor::child;
 use crate::supervisor::start::open_model;
 use serde::{Deserialize, Serialize};
 use std::io::Read;

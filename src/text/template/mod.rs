@@ -9,7 +9,9 @@ mod env;
 mod json;
 mod python;
 mod time;
+mod tools;
 
 pub use chat::{ChatTemplate, Conversation};
 pub use env::TaskTemplate;
 pub use time::Clock;
+pub use tools::{ToolFormat, call_message};

@@ -598,6 +598,11 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
         Some(response(address, payload(&reply)))
     }
 
+    /// Acknowledges a message that is somebody else's business, in its turn.
+    pub fn pass(&mut self, ack: Option<A>) {
+        self.acks.hold(ack, Until::Now);
+    }
+
     /// Publishes something that slmd says by itself.
     pub fn notify(&mut self, message: Message, offline: Offline) {
         self.outgoing.push(Parcel::Notice(message, offline));

@@ -2,6 +2,7 @@
 //! runtime, the desk and the watches. It decides nothing that they could.
 
 use super::Now;
+use super::calls::Calls;
 use super::desk::{Desk, Log, Policy};
 use super::link::{Link, LinkEvent, LinkOptions, NotSent, Retained, Subscription};
 use super::message::{Ack, Message, Qos, Received};
@@ -11,6 +12,7 @@ use super::topics::Topics;
 use super::watchers::Watchers;
 use crate::core::request::RequestId;
 use crate::journal::{EntryId, Journal, Progress, Record, Recovered};
+use crate::routing::Notice;
 use crate::runtime::{Event, Service};
 use serde_json::{Value, json};
 use std::io;
@@ -34,6 +36,8 @@ pub struct Parts {
     pub status_every_ms: u64,
     /// Home Assistant's discovery prefix.
     pub home_assistant: Option<String>,
+    /// Whether tools answer by messages.
+    pub tools_answer: bool,
     /// Requests that the runtime holds at most.
     pub seats: usize,
     /// How long to wait for the last answers once the end is asked for.
@@ -68,6 +72,7 @@ impl Log for Journal {
 pub async fn serve<S: Service>(
     parts: Parts,
     service: S,
+    mut notices: mpsc::Receiver<Notice>,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let (replies, mut from_runtime) = mpsc::channel(2 * parts.seats + DELTAS);
@@ -91,6 +96,7 @@ pub async fn serve<S: Service>(
                 }
             }
             Some(request) = begun.recv() => front.desk.began(request),
+            Some(notice) = notices.recv() => front.notice(notice),
             Ok(()) = progress.changed() => front.on_progress(&progress.borrow_and_update()),
             () = sleep_until(wakeup) => front.on_time(),
             changed = stop.changed(), if drained_by.is_none() => {
@@ -113,6 +119,7 @@ struct Front<S> {
     link: Link,
     desk: Desk<S, Journal, Ack>,
     watches: Watchers,
+    calls: Calls,
     presence: Presence,
     replies: mpsc::Sender<Event>,
     filters: Vec<String>,
@@ -143,6 +150,7 @@ impl<S: Service> Front<S> {
         link.will = Some(presence.will());
         let mut filters = topics.filters();
         filters.extend(watches.filters());
+        filters.extend(parts.tools_answer.then(|| topics.tool_filter()));
         let stale_filters = note_filters(&mut journal, &recovered, &filters);
         let mut desk = Desk::new(service.clone(), journal, policy, replies.clone(), starts);
         desk.recover(Now::read(), recovered.entries, recovered.next_id);
@@ -151,6 +159,7 @@ impl<S: Service> Front<S> {
             link: Link::new(link),
             desk,
             watches,
+            calls: Calls::new(topics.clone()),
             presence,
             replies,
             request_filters: topics.request_filters(),
@@ -251,7 +260,18 @@ impl<S: Service> Front<S> {
         let now = Now::read();
         self.presence.touch();
         self.watches.sample(now, &message.topic, &message.payload);
-        self.desk.receive(now, &message, ack);
+        match self.calls.answer(&message) {
+            true => self.desk.pass(ack),
+            false => self.desk.receive(now, &message, ack),
+        }
+    }
+
+    /// Publishes what a tool or an escalation says.
+    fn notice(&mut self, notice: Notice) {
+        if let Some((message, offline)) = self.calls.message(Now::read(), notice, self.is_connected)
+        {
+            self.desk.notify(message, offline);
+        }
     }
 
     /// Asks for everything that we listen to. The broker that remembers us may have more than that.

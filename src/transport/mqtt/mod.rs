@@ -24,6 +24,7 @@ pub mod topics;
 pub mod watchers;
 
 mod backoff;
+mod calls;
 mod conversation;
 mod dial;
 mod now;

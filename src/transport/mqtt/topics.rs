@@ -17,6 +17,11 @@ pub enum Inbound<'t> {
         /// The rest of the topic; a task's name has one level.
         task: Option<&'t str>,
     },
+    /// What a tool says.
+    Tool {
+        /// The number of the call.
+        call: &'t str,
+    },
     /// The end of the request of that id.
     Cancel {
         /// As the client gave it.
@@ -42,6 +47,7 @@ impl Topics {
             None if rest == "request" => Some(Inbound::Request { task: None }),
             Some(("request", task)) => Some(Inbound::Request { task: Some(task) }),
             Some(("cancel", id)) => Some(Inbound::Cancel { id }),
+            Some(("tool", call)) => Some(Inbound::Tool { call }),
             _ => None,
         }
     }
@@ -66,6 +72,16 @@ impl Topics {
     /// Where the deltas of a request go.
     pub fn stream(&self, id: &str) -> String {
         format!("slmd/{}/stream/{id}", self.node)
+    }
+
+    /// Where the answer to a tool's call comes back.
+    pub fn tool(&self, call: u64) -> String {
+        format!("slmd/{}/tool/{call}", self.node)
+    }
+
+    /// The filter of these answers.
+    pub fn tool_filter(&self) -> String {
+        format!("slmd/{}/tool/+", self.node)
     }
 
     /// Where the retained status is.
@@ -106,7 +122,7 @@ impl ReplyTopics {
     pub fn new(topics: &Topics, added: &[String], inputs: &[String]) -> Self {
         let node = topics.node();
         let allowed = std::iter::once(format!("slmd/{node}/response/#")).chain(added.to_vec());
-        let own = ["request/#", "cancel/#", "stream/#", "status"];
+        let own = ["request/#", "cancel/#", "stream/#", "tool/#", "status"];
         let own =
             own.into_iter().flat_map(|t| [format!("slmd/+/{t}"), format!("slmd/group/+/{t}")]);
         Self { allowed: allowed.collect(), forbidden: own.chain(inputs.to_vec()).collect() }
@@ -153,6 +169,7 @@ mod tests {
             ("slmd/group/line-a/cancel/9", Some(Inbound::Cancel { id: "9" })),
             ("slmd/press-7/request/a/b", Some(Inbound::Request { task: Some("a/b") })),
             ("slmd/press-7/request/", Some(Inbound::Request { task: Some("") })),
+            ("slmd/press-7/tool/12", Some(Inbound::Tool { call: "12" })),
             ("slmd/press-70/request", None),
             ("slmd/press-7/cancel", None),
             ("slmd/press-8/request", None),
@@ -167,7 +184,7 @@ mod tests {
     #[test]
     fn every_filter_leads_back_to_a_meaning() {
         let topics = topics();
-        for filter in topics.filters() {
+        for filter in topics.filters().into_iter().chain([topics.tool_filter()]) {
             let plain = filter.splitn(3, '/').last().filter(|_| filter.starts_with("$share/"));
             let name = plain.unwrap_or(&filter).replace("/#", "/t").replace('+', "t");
             assert!(topics.inbound(&name).is_some(), "{filter} {name}");
@@ -200,6 +217,7 @@ mod tests {
             "slmd/group/line-a/request/x",
             "slmd/press-7/status",
             "slmd/press-7/stream/1",
+            "slmd/press-7/tool/1",
             "sensors/a/rms",
             "sensors/a\nb",
         ] {

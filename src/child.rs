@@ -1,11 +1,12 @@
-//! A process of this executable that may crash, hang or flood its pipes: what it said, and how it
+//! A process that may crash, hang, flood its pipes or leave others behind: what it said, and how it
 //! ended.
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use std::io::{self, Read, Write};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 /// The most of its standard output that is kept, and of its standard error.
@@ -67,7 +68,8 @@ impl Ended {
     }
 }
 
-/// Runs a command for as long as it may take, with `input` on its standard input.
+/// Runs a command for as long as it may take, with `input` (less than a pipe holds) on its standard
+/// input. It is over when nobody writes to its outputs any more; whatever it has started goes with it.
 ///
 /// # Errors
 /// [`ChildError`].
@@ -77,16 +79,28 @@ pub fn run(mut command: Command, input: &[u8], longest: Duration) -> Result<Ende
     for variable in MANAGERS {
         command.env_remove(variable);
     }
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(failed)?;
     let (output, complaints) = (gather(child.stdout.take()), gather(child.stderr.take()));
     // A child that is gone already has its reason in its status.
     let _ = child.stdin.take().expect("it is piped").write_all(input);
-    let Some(status) = wait(&mut child, longest).map_err(failed)? else {
-        return Err(ChildError::Timeout(longest));
+    let until = Instant::now() + longest;
+    let status = wait(&mut child, until).map_err(failed)?;
+    let kept = |from: Receiver<Vec<u8>>| {
+        from.recv_timeout(until.saturating_duration_since(Instant::now()).max(LOOK)).ok()
     };
-    let kept = |thread: JoinHandle<Vec<u8>>| thread.join().unwrap_or_default();
-    Ok(Ended { status, output: kept(output), complaints: kept(complaints) })
+    let ended = status.and_then(|status| {
+        Some(Ended { status, output: kept(output)?, complaints: kept(complaints)? })
+    });
+    // It is in a group of its own. What is left of it is not to go on behind our back.
+    let group = Pid::from_raw(child.id().cast_signed());
+    if let Err(error) = killpg(group, Signal::SIGKILL) {
+        tracing::trace!(%error, "nothing is left of it");
+    }
+    if ended.is_none() {
+        child.wait().map_err(failed)?;
+    }
+    ended.ok_or(ChildError::Timeout(longest))
 }
 
 /// The child's side: if who started it is killed, so is it; and of all processes the kernel takes it
@@ -100,16 +114,13 @@ pub fn be_expendable() {
     }
 }
 
-/// How it ended; none: it had to be killed.
-fn wait(child: &mut Child, longest: Duration) -> io::Result<Option<ExitStatus>> {
-    let began = Instant::now();
+/// How it ended; none: it has not.
+fn wait(child: &mut Child, until: Instant) -> io::Result<Option<ExitStatus>> {
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        if began.elapsed() >= longest {
-            child.kill()?;
-            child.wait()?;
+        if Instant::now() >= until {
             return Ok(None);
         }
         std::thread::sleep(LOOK);
@@ -117,7 +128,8 @@ fn wait(child: &mut Child, longest: Duration) -> io::Result<Option<ExitStatus>> 
 }
 
 /// Reads to the end, so that the writer never waits; keeps the beginning.
-fn gather(from: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+fn gather(from: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
+    let (done, read) = sync_channel(1);
     std::thread::spawn(move || {
         let mut kept = Vec::new();
         if let Some(mut from) = from {
@@ -125,8 +137,10 @@ fn gather(from: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
             let _ = from.by_ref().take(KEPT_BYTES).read_to_end(&mut kept);
             let _ = io::copy(&mut from, &mut io::sink());
         }
-        kept
-    })
+        // Nobody may be waiting any more.
+        let _ = done.send(kept);
+    });
+    read
 }
 
 #[cfg(test)]
@@ -161,6 +175,22 @@ mod tests {
         let hung = sh("exec sleep 100", b"", Duration::from_millis(200)).expect_err("killed");
         assert_eq!(hung.to_string(), "no end after 200ms");
         assert!(began.elapsed() < Duration::from_secs(50));
+    }
+
+    #[test]
+    fn what_it_leaves_behind_goes_with_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("late").display().to_string();
+        // The one in the background keeps the pipe open.
+        let script = format!("(sleep 1; echo x > {file}) & echo done");
+        let began = Instant::now();
+        let hung = sh(&script, b"", Duration::from_millis(300)).expect_err("killed");
+        assert!(matches!(hung, ChildError::Timeout(_)) && began.elapsed() < LONG / 4);
+        let quick =
+            sh(&format!("({script}) >/dev/null 2>&1; echo ok"), b"", LONG).expect("it ends");
+        assert_eq!(quick.output, b"ok\n");
+        std::thread::sleep(Duration::from_millis(1500));
+        assert!(!folder.path().join("late").exists(), "neither of them went on");
     }
 
     #[test]
