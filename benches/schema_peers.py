@@ -6,7 +6,8 @@
 
 Both are asked over a connection of their own, with the same prompts, the same schema, temperature 1, the
 same seeds, and up to 256 tokens. Random weights will do: what is compared is the work for one answer, and
-an answer that is not complete or not valid (python's jsonschema judges) has no time. Printed are, for each
+an answer that is not complete or not valid (python's jsonschema judges) has no time. llama-server runs once
+without filters, as slmd does, and once with its own. Printed are, for each
 schema and server, how many answers were valid, and the medians of their time, tokens and time a token; then
 the ratio of the times.
 """
@@ -68,8 +69,12 @@ class Slmd:
 
     def ask(self, prompt, schema, seed):
         request = {
-            "id": "1", "messages": [{"role": "user", "content": prompt}], "max_tokens": TOKENS,
-            "temperature": 1, "seed": seed, "on_deadline": "error",
+            "id": "1",
+            "messages": [{"role": "user", "content": prompt}],
+            "max_tokens": TOKENS,
+            "temperature": 1,
+            "seed": seed,
+            "on_deadline": "error",
             "response_format": {"type": "json_schema", "schema": schema},
         }
         self.stream.sendall(json.dumps(request).encode() + b"\n")
@@ -80,15 +85,30 @@ class Slmd:
 
 
 class Llama:
+    filters = False
+
     def __init__(self, args):
         self.name = "llama-server"
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         command = [
-            args.llama_server, "--model", args.gguf, "--host", "127.0.0.1", "--port", str(self.port),
-            "--threads", str(args.threads), "--threads-batch", str(args.threads), "--parallel", "1",
-            "--ctx-size", "1024", *args.llama_args.split(),
+            args.llama_server,
+            "--model",
+            args.gguf,
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--threads",
+            str(args.threads),
+            "--threads-batch",
+            str(args.threads),
+            "--parallel",
+            "1",
+            "--ctx-size",
+            "1024",
+            *args.llama_args.split(),
         ]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for(self.process, self.is_healthy, "llama-server")
@@ -105,15 +125,31 @@ class Llama:
     def ask(self, prompt, schema, seed):
         body = {
             "prompt": f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n",
-            "json_schema": schema, "n_predict": TOKENS, "temperature": 1, "seed": seed,
-            "top_k": 0, "top_p": 1, "min_p": 0, "cache_prompt": False,
+            "json_schema": schema,
+            "n_predict": TOKENS,
+            "temperature": 1,
+            "seed": seed,
+            "cache_prompt": False,
         }
+        if not self.filters:
+            body |= {"top_k": 0, "top_p": 1, "min_p": 0}
         headers = {"Content-Type": "application/json"}
         self.connection.request("POST", "/completion", json.dumps(body), headers)
         reply = json.loads(self.connection.getresponse().read())
         if "content" not in reply:
             sys.exit(f"llama-server: {reply}")
         return reply["content"], reply["tokens_predicted"]
+
+
+class FilteredLlama(Llama):
+    """The same server with its default filters: it looks at the grammar for few tokens at first."""
+
+    filters = True
+
+    def __init__(self, llama):
+        self.name = "llama-server, its filters"
+        self.process, self.port = llama.process, llama.port
+        self.connection = http.client.HTTPConnection("127.0.0.1", self.port)
 
 
 def measure(server, prompt, schema, validator, seed):
@@ -138,7 +174,9 @@ def main():
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    servers = [Slmd(args, engine) for engine in args.engines.split(",")] + [Llama(args)]
+    llama = Llama(args)
+    servers = [Slmd(args, engine) for engine in args.engines.split(",")]
+    servers += [llama, FilteredLlama(llama)]
     rows = []
     for named in args.schema:
         name, file = named.split("=", 1)
@@ -169,10 +207,10 @@ def main():
             each = statistics.median(r["ms"] / max(r["tokens"], 1) for r in good)
             medians[server.name] = ms
             print(f"| {name} | {server.name} | {share} | {ms:.1f} | {tokens:.0f} | {each:.2f} |")
-        if "llama-server" in medians:
-            for server, ms in medians.items():
-                if server != "llama-server":
-                    print(f"{name}: {server} is {medians['llama-server'] / ms:.2f} times as fast")
+        for peer in [server for server in medians if server.startswith("llama")]:
+            for server in [server for server in medians if server.startswith("slmd")]:
+                ratio = medians[peer] / medians[server]
+                print(f"{name}: {server} is {ratio:.2f} times as fast as {peer}")
     if args.json:
         args.json.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 

@@ -402,6 +402,7 @@ fn what_cannot_go_with_tools_is_refused() {
     for (ask, says) in [
         (Ask { tool_choice: ToolChoice::Required, ..chat("x") }, "there are no `tools`"),
         (Ask { tool_choice: ToolChoice::Named("read".into()), ..chat("x") }, "not among the tools"),
+        (Ask { tools: vec![tool(json!({"type": "string"}))], ..chat("x") }, "a schema of objects"),
         (Ask { tools: vec![tool(object())], stop: vec!["x".into()], ..chat("x") }, "`stop`"),
         (
             Ask { tools: vec![tool(json!({"$ref": "http://else.where"}))], ..chat("x") },

@@ -187,7 +187,9 @@ fn going_down_an_answer_does_not_wait_for_who_hangs() {
     let answer = asking.join().expect("it ends").expect("an answer of this device");
     assert_eq!((answer.escalated, answer.answered_by), (true, None));
     assert!(daemon.wait().success());
-    assert!(began.elapsed() < Duration::from_secs(16), "{:?}", began.elapsed());
+    // Ten seconds to end what is under way, and no deadline of the bundle's task of that name.
+    let took = began.elapsed();
+    assert!((9..16).contains(&took.as_secs()), "{took:?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::fmt;
 use tokio::net::TcpStream;
 
 /// The most bytes of a response.
-const MAX_RESPONSE_BYTES: usize = 1 << 20;
+const MAX_RESPONSE_BYTES: usize = 64 << 10;
 /// What of a complaint is kept, in characters.
 const COMPLAINT: usize = 200;
 

@@ -6,9 +6,11 @@ use super::routes::Route;
 use super::tools::{Notice, Then};
 use crate::core::error::ErrorCode;
 use crate::core::request::RequestId;
+use crate::core::tool::ToolChoice;
 use crate::runtime::{Asked, Origin, Outbox, Service, Shapes, Wanted, user_text};
 use crate::wire::{Answer, Ask, Command, Reply, json as lines};
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -56,15 +58,17 @@ pub struct Escalation<'a, S> {
     pub why: &'static str,
     pub notices: &'a mpsc::Sender<Notice>,
     pub counters: &'a Counters,
+    /// Tokens that were computed here meanwhile.
+    pub tokens: AtomicU32,
 }
 
-/// Who was asked, and what came of it: an answer, with the tokens that were computed here for it.
-type Outcome = (String, Result<(Answer, u32), String>);
+/// Who was asked, and what came of it.
+type Outcome = (String, Result<Answer, String>);
 
 impl<S: Service> Escalation<'_, S> {
     /// Tells or asks whoever the task names; gives the reply that its client gets, `left` from now at the
-    /// latest, and the tokens that were computed here meanwhile.
-    pub async fn run(&self, reply: Reply, left: Duration) -> (Reply, u32) {
+    /// latest.
+    pub async fn run(&self, reply: Reply, left: Duration) -> Reply {
         self.counters.escalated(self.why);
         tracing::info!(task = self.route.name, why = self.why, "escalated");
         self.publish(&reply);
@@ -81,14 +85,14 @@ impl<S: Service> Escalation<'_, S> {
             Some((format!("endpoint {}", endpoint.name), self.asked(endpoint, left).await))
         };
         match self.first(second, endpoint).await {
-            Some((who, answer, tokens)) => {
+            Some((who, answer)) => {
                 self.counters.answered(&who);
                 let id = reply.id().map(str::to_owned);
                 let answered_by = Some(who);
                 let answer = Answer { id, escalated: true, answered_by, ..answer };
-                (Reply::Answer(Box::new(answer)), tokens)
+                Reply::Answer(Box::new(answer))
             }
-            None => (marked(reply), 0),
+            None => marked(reply),
         }
     }
 
@@ -97,7 +101,7 @@ impl<S: Service> Escalation<'_, S> {
         &self,
         one: impl Future<Output = Option<Outcome>>,
         other: impl Future<Output = Option<Outcome>>,
-    ) -> Option<(String, Answer, u32)> {
+    ) -> Option<(String, Answer)> {
         tokio::pin!(one, other);
         let (outcome, is_one) = tokio::select! {
             outcome = &mut one => (outcome, true),
@@ -110,10 +114,10 @@ impl<S: Service> Escalation<'_, S> {
         self.judged(outcome)
     }
 
-    fn judged(&self, outcome: Option<Outcome>) -> Option<(String, Answer, u32)> {
+    fn judged(&self, outcome: Option<Outcome>) -> Option<(String, Answer)> {
         let (who, outcome) = outcome?;
         match outcome {
-            Ok((answer, tokens)) => Some((who, answer, tokens)),
+            Ok(answer) => Some((who, answer)),
             Err(problem) => {
                 self.counters.failed(&who);
                 tracing::warn!(who, problem, "asked in vain");
@@ -132,13 +136,18 @@ impl<S: Service> Escalation<'_, S> {
     }
 
     /// The second model's answer, if it is good enough.
-    async fn second(&self, left: Duration) -> Result<(Answer, u32), String> {
+    async fn second(&self, left: Duration) -> Result<Answer, String> {
         let deadline_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1);
         let ask = Ask {
             task: Some(self.route.name.clone()),
             deadline_ms: Some(deadline_ms),
             ttft_ms: None,
             stream: false,
+            // The tools of the task would have to be run once more; those of the client are its own.
+            tool_choice: match self.ask.tools.is_empty() {
+                true => ToolChoice::None,
+                false => self.ask.tool_choice.clone(),
+            },
             ..self.ask.clone()
         };
         let (waited, due) = (Duration::ZERO, None);
@@ -148,8 +157,9 @@ impl<S: Service> Escalation<'_, S> {
         let guard = Guard { service: self.service, number };
         let event = heard.recv().await.ok_or("slmd is going down")?;
         std::mem::forget(guard);
+        self.tokens.fetch_add(event.tokens, Ordering::Relaxed);
         match (reason(&event.reply), event.reply) {
-            (None, Reply::Answer(answer)) => Ok((*answer, event.tokens)),
+            (None, Reply::Answer(answer)) => Ok(*answer),
             (_, Reply::Error { reason, .. }) => Err(reason.to_string()),
             (why, _) => Err(format!("its answer is {}", why.unwrap_or("none"))),
         }
@@ -173,7 +183,10 @@ impl<S: Service> Escalation<'_, S> {
     }
 
     /// The endpoint's answer, if it comes in time and has the shape.
-    async fn asked(&self, endpoint: &Endpoint, left: Duration) -> Result<(Answer, u32), String> {
+    async fn asked(&self, endpoint: &Endpoint, left: Duration) -> Result<Answer, String> {
+        if !self.ask.tools.is_empty() && self.ask.tool_choice != ToolChoice::None {
+            return Err("it is not asked about the client's tools".to_owned());
+        }
         let body = self.body().map_err(|e| e.message)?;
         let late = |_| format!("no answer in the {} ms that were left", left.as_millis());
         let told = timeout(left, endpoint.ask(body)).await.map_err(late)??;
@@ -187,7 +200,7 @@ impl<S: Service> Escalation<'_, S> {
             completion_tokens: told.completion_tokens,
             ..Answer::default()
         };
-        Ok((answer, 0))
+        Ok(answer)
     }
 
     /// The request as OpenAI's interface has it.

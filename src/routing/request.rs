@@ -10,10 +10,10 @@ use crate::core::tool::{ToolCall, ToolChoice};
 use crate::runtime::{Event, Origin, Outbox, Place, Service, user_text};
 use crate::wire::{Answer, Ask, Message, Reply};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
+use tokio::sync::{Semaphore, mpsc, watch};
 
 /// The requests under way, each with the number that the runtime knows it by now.
 #[derive(Debug, Default)]
@@ -41,6 +41,11 @@ impl Live {
         Some(under.number)
     }
 
+    /// Whether nothing is under way.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     fn goes_on(&self, id: RequestId, number: RequestId) {
         if let Some(under) = self.lock().get_mut(&id) {
             under.number = number;
@@ -56,6 +61,9 @@ impl Live {
     }
 }
 
+/// What is left of a deadline for the reply when tools have used up theirs: they are looked at every 20 ms.
+const AFTER_TOOLS: Duration = Duration::from_millis(65);
+
 /// A request that has a route.
 pub struct Routed<S> {
     pub service: S,
@@ -69,9 +77,11 @@ pub struct Routed<S> {
     pub live: Arc<Live>,
     pub counters: Arc<Counters>,
     pub notices: mpsc::Sender<Notice>,
+    /// Places for programs.
+    pub programs: Arc<Semaphore>,
     pub cancelled: watch::Receiver<bool>,
     pub stopped: watch::Receiver<bool>,
-    pub patience: Duration,
+    pub over: watch::Receiver<bool>,
 }
 
 /// What the rounds of one request have taken, all together.
@@ -131,6 +141,10 @@ impl<S: Service> Routed<S> {
                     Err(reason) => return self.refuse(reason),
                 },
             };
+            // Nothing more is set in motion, as the model could not be asked again.
+            if *self.stopped.borrow() {
+                return self.given_up();
+            }
             let Some(results) = self.unless_given_up(self.call(&calls)).await else {
                 return self.given_up();
             };
@@ -159,12 +173,14 @@ impl<S: Service> Routed<S> {
 
     /// Runs all calls of one turn at the same time.
     async fn call(&self, calls: &[(&BoundTool, &ToolCall)]) -> Vec<Message> {
-        let (left, mut running) = (self.left(), tokio::task::JoinSet::new());
+        let left = self.left().saturating_sub(AFTER_TOOLS);
+        let mut running = tokio::task::JoinSet::new();
         for (index, &(tool, call)) in calls.iter().enumerate() {
             let (tool, call, notices) = (tool.clone(), call.clone(), self.notices.clone());
-            let counters = Arc::clone(&self.counters);
+            let (counters, programs) = (Arc::clone(&self.counters), Arc::clone(&self.programs));
             running.spawn(async move {
-                let (result, went_well) = tools::call(&tool, &call, left, &notices).await;
+                let done = tools::call(&tool, &call, left, &notices, &programs).await;
+                let (result, went_well) = done;
                 counters.called(&tool.name, went_well);
                 let message =
                     Message { tool_call_id: Some(call.id), ..Message::new("tool", result) };
@@ -193,12 +209,16 @@ impl<S: Service> Routed<S> {
         if *self.cancelled.borrow() {
             return self.given_up();
         }
+        if left_ms == 0 {
+            let message = "the deadline passed while tools ran";
+            return self.refuse(RejectReason::new(ErrorCode::DeadlineExceeded, message));
+        }
         let ask = Ask {
             task: Some(self.route.name.clone()),
             prompt: None,
             vars: None,
             messages,
-            deadline_ms: Some(left_ms.max(1)),
+            deadline_ms: Some(left_ms),
             ttft_ms: None,
             tool_choice: if is_last { ToolChoice::None } else { ToolChoice::Auto },
             ..self.ask.clone()
@@ -233,13 +253,13 @@ impl<S: Service> Routed<S> {
             why,
             notices: &self.notices,
             counters: &self.counters,
+            tokens: AtomicU32::new(0),
         };
         let local = escalation::marked(reply.clone());
-        match self.unless_given_up(escalation.run(reply, self.left())).await {
-            Some((reply, tokens)) => {
-                spent.tokens += tokens;
-                reply
-            }
+        let outcome = self.unless_given_up(escalation.run(reply, self.left())).await;
+        spent.tokens += escalation.tokens.load(Ordering::Relaxed);
+        match outcome {
+            Some(reply) => reply,
             None if *self.cancelled.borrow() => self.given_up(),
             None => local,
         }
@@ -247,16 +267,11 @@ impl<S: Service> Routed<S> {
 
     /// The work's outcome; none if its client has cancelled it, or slmd has gone down meanwhile.
     async fn unless_given_up<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        let (mut cancelled, mut stopped) = (self.cancelled.clone(), self.stopped.clone());
-        let going_down = async {
-            // Whoever was to say so has gone, if this fails.
-            let _ = stopped.wait_for(|stopped| *stopped).await;
-            sleep(self.patience).await;
-        };
+        let (mut cancelled, mut over) = (self.cancelled.clone(), self.over.clone());
         tokio::select! {
             outcome = work => Some(outcome),
             _ = cancelled.wait_for(|cancelled| *cancelled) => None,
-            () = going_down => None,
+            _ = over.wait_for(|over| *over) => None,
         }
     }
 

@@ -3,7 +3,7 @@
 use super::counters::Counters;
 use super::request::{Live, Routed};
 use super::routes::Routes;
-use super::tools::Notice;
+use super::tools::{Notice, PROGRAMS};
 use crate::core::error::RejectReason;
 use crate::core::request::RequestId;
 use crate::routing::escalation;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 /// Numbers of requests that the runtime has refused at once, beyond all that it gives itself.
 const FIRST_OWN: u64 = 1 << 62;
@@ -48,8 +48,10 @@ struct Inner<S> {
     live: Arc<Live>,
     counters: Arc<Counters>,
     notices: mpsc::Sender<Notice>,
+    programs: Arc<Semaphore>,
     stopped: watch::Receiver<bool>,
-    patience: Duration,
+    /// True once there is no more time for what is under way.
+    over: watch::Receiver<bool>,
     event_loop: tokio::runtime::Handle,
     next_own: AtomicU64,
 }
@@ -65,14 +67,23 @@ impl<S: Service> Router<S> {
         patience: Duration,
         event_loop: tokio::runtime::Handle,
     ) -> Self {
+        let (end, over) = watch::channel(false);
+        let mut stop = stopped.clone();
+        event_loop.spawn(async move {
+            // Whoever was to say so has gone, if this fails.
+            let _ = stop.wait_for(|stopped| *stopped).await;
+            tokio::time::sleep(patience).await;
+            end.send_replace(true);
+        });
         Self(Arc::new(Inner {
             service,
             routes,
             live: Arc::default(),
             counters: Arc::default(),
             notices,
+            programs: Arc::new(Semaphore::new(PROGRAMS)),
             stopped,
-            patience,
+            over,
             event_loop,
             next_own: AtomicU64::new(FIRST_OWN),
         }))
@@ -101,7 +112,9 @@ impl<S: Service> Service for Router<S> {
             Ok(id) => (id, None),
             Err(reason) => {
                 let reply = Reply::Error { id: ask.id.clone(), reason };
-                let goes_on = route.escalate.is_some() && escalation::reason(&reply).is_some();
+                let goes_on = route.escalate.is_some()
+                    && !origin.tries_again
+                    && escalation::reason(&reply).is_some();
                 let Reply::Error { reason, .. } = &reply else { unreachable!("it was made so") };
                 if !goes_on {
                     inner.counters.local();
@@ -124,9 +137,10 @@ impl<S: Service> Service for Router<S> {
             live: Arc::clone(&inner.live),
             counters: Arc::clone(&inner.counters),
             notices: inner.notices.clone(),
+            programs: Arc::clone(&inner.programs),
             cancelled,
             stopped: inner.stopped.clone(),
-            patience: inner.patience,
+            over: inner.over.clone(),
         };
         inner.event_loop.spawn(routed.run(heard, event, place));
         Ok(id)
@@ -135,6 +149,10 @@ impl<S: Service> Service for Router<S> {
     fn cancel(&self, request: RequestId) {
         let under_way = self.0.live.cancel(request);
         self.0.service.cancel(under_way.unwrap_or(request));
+    }
+
+    fn is_settled(&self) -> bool {
+        self.0.live.is_empty() && self.0.service.is_settled()
     }
 
     fn status(&self) -> Value {

@@ -433,3 +433,33 @@ async fn at_the_end_the_answer_of_this_device_goes_out() {
     let told = answer(heard.recv().await.expect("a reply"));
     assert_eq!((&*told.text, told.escalated, told.answered_by), (LOCAL, true, None));
 }
+
+#[tokio::test]
+async fn who_tries_again_hears_that_there_is_no_seat() {
+    let busy = Err(RejectReason::new(ErrorCode::Busy, "full"));
+    let world = World::new(to_box(), "127.0.0.1:9", vec![busy]);
+    let (sender, _heard) = mpsc::channel(1);
+    let outbox = Outbox::reserve(&sender).expect("room");
+    let origin = Origin { tries_again: true, ..Origin::new("test") };
+    let refused = world.router.submit(ask("alert"), &origin, outbox).expect_err("at once");
+    assert_eq!(refused.code, ErrorCode::Busy);
+    assert!(world.router.is_settled());
+}
+
+#[tokio::test]
+async fn going_down_no_tool_is_set_in_motion() {
+    let world = World::new(to_box(), "127.0.0.1:9", vec![calls(&["quick"])]);
+    world.stop.send_replace(true);
+    let event = world.ask(ask("operator")).await;
+    let Reply::Error { reason, .. } = event.reply else { panic!("refused") };
+    assert_eq!(reason.code, ErrorCode::ShuttingDown);
+    assert_eq!(world.figures()["tool_calls"], json!({}));
+}
+
+#[tokio::test]
+async fn an_endpoint_is_not_asked_about_the_tools_of_a_client() {
+    let (address, _heard) = endpoint(LOCAL, Duration::ZERO);
+    let world = World::new(to_box(), &address, vec![said(LOCAL, true)]);
+    let own = Ask { tools: vec![tool("theirs")], ..ask("alert") };
+    assert_eq!(answer(world.ask(own).await).answered_by, None);
+}

@@ -5,10 +5,16 @@ use crate::child::{self, ChildError};
 use crate::core::tool::{Action, ToolCall};
 use serde_json::json;
 use std::process::Command;
-use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
+/// Programs that run at the same time, of all requests together.
+pub const PROGRAMS: usize = 8;
+/// The most bytes of arguments: less than a pipe holds, so that a program that does not read them is
+/// stopped in time.
+const MAX_ARGUMENTS_BYTES: usize = 32 << 10;
 /// The most bytes of a result; the rest is left out, and the model is told.
 const MAX_RESULT_BYTES: usize = 16 << 10;
 /// Where programs are looked for by the one that runs.
@@ -42,10 +48,11 @@ pub async fn call(
     call: &ToolCall,
     left: Duration,
     notices: &mpsc::Sender<Notice>,
+    programs: &Arc<Semaphore>,
 ) -> (String, bool) {
     let limit = tool.timeout.min(left);
     let outcome = match &tool.action {
-        Some(Action::Run(command)) => run(command, call, limit).await,
+        Some(Action::Run(command)) => run(command, call, limit, programs).await,
         Some(Action::Publish { topic, answers }) => {
             publish(topic, *answers, call, limit, notices).await
         }
@@ -61,15 +68,33 @@ pub async fn call(
 }
 
 /// The program has the call's arguments on its standard input, and of our environment nothing.
-async fn run(command: &[String], call: &ToolCall, limit: Duration) -> Result<String, String> {
+async fn run(
+    command: &[String],
+    call: &ToolCall,
+    limit: Duration,
+    programs: &Arc<Semaphore>,
+) -> Result<String, String> {
+    if call.arguments.len() > MAX_ARGUMENTS_BYTES {
+        return Err(format!("its arguments have more than {MAX_ARGUMENTS_BYTES} bytes"));
+    }
+    let until = Instant::now() + limit;
+    let late = |_| format!("{PROGRAMS} programs run already, and none has ended in time");
+    let place = timeout(limit, Arc::clone(programs).acquire_owned()).await.map_err(late)?;
+    let left = until.saturating_duration_since(Instant::now());
     let [program, arguments @ ..] = command else { return Err("no program".to_owned()) };
     let mut command = Command::new(program);
     command.args(arguments).env_clear().env("PATH", PATH).env("SLMD_TOOL", &call.name);
     command.current_dir("/");
     let input = call.arguments.clone().into_bytes();
-    let ended = tokio::task::spawn_blocking(move || child::run(command, &input, limit)).await;
+    let work = move || {
+        let ended = child::run(command, &input, left);
+        // Not when its request is cancelled: the program goes on.
+        drop(place);
+        ended
+    };
+    let ended = tokio::task::spawn_blocking(work).await;
     let ended = ended.map_err(|e| e.to_string())?.map_err(|e| match e {
-        ChildError::Timeout(limit) => format!("no end after {} ms", limit.as_millis()),
+        ChildError::Timeout(_) => format!("no end after {} ms", limit.as_millis()),
         error => error.to_string(),
     })?;
     if !ended.is_success() {
@@ -136,9 +161,11 @@ mod tests {
     #[tokio::test]
     async fn a_program_hears_its_arguments_and_nothing_of_ours() {
         let (notices, _) = mpsc::channel(1);
+        let programs = Arc::new(Semaphore::new(1));
         let ask = |action, ms| {
             let notices = notices.clone();
-            async move { call(&tool(action, ms), &of(r#"{"a":1}"#), LONG, &notices).await }
+            let programs = Arc::clone(&programs);
+            async move { call(&tool(action, ms), &of(r#"{"a":1}"#), LONG, &notices, &programs).await }
         };
         assert_eq!(ask(sh("cat; echo"), 10_000).await, (r#"{"a":1}"#.into(), true));
         assert_eq!(ask(sh("echo $SLMD_TOOL $HOME"), 10_000).await, ("t".into(), true));
@@ -150,6 +177,12 @@ mod tests {
         assert!(said.len() < 17_000 && said.ends_with("[cut]"));
         let (said, well) = ask(Action::Run(vec!["/no/such".into()]), 100).await;
         assert!(said.contains("cannot be run") && !well, "{said}");
+        // One at a time here.
+        let place = programs.acquire().await.expect("open");
+        let (said, well) = ask(sh("echo"), 50).await;
+        assert!(said.contains("programs run already") && !well, "{said}");
+        drop(place);
+        assert!(ask(sh("echo"), 10_000).await.1);
     }
 
     #[tokio::test]
@@ -158,7 +191,10 @@ mod tests {
         let ask = |answers, ms| {
             let (tool, notices) =
                 (tool(Action::Publish { topic: "a/b".into(), answers }, ms), notices.clone());
-            tokio::spawn(async move { call(&tool, &of("{}"), LONG, &notices).await })
+            tokio::spawn(async move {
+                let programs = Arc::new(Semaphore::new(1));
+                call(&tool, &of("{}"), LONG, &notices, &programs).await
+            })
         };
         let late = ask(false, 50).await.expect("it ends");
         assert!(late.0.contains("no answer after 50 ms") && !late.1, "{late:?}");

@@ -8,7 +8,7 @@ use crate::sample::{
     TokenMask,
 };
 use crate::text::{ChatTemplate, Clock, TaskTemplate, TextError, Tokenizer, ToolFormat};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -218,7 +218,8 @@ impl Model {
         };
         let is_meant = |tool: &&Tool| !matches!(choice, ToolChoice::Named(n) if *n != tool.name);
         let tools = tools.iter().filter(is_meant);
-        let tools = tools.map(|tool| (tool.name.clone(), tool.parameters.clone())).collect();
+        let tools: Result<_, String> = tools.map(arguments).collect();
+        let tools = tools?;
         Ok(AskedForm::Shape(ResponseShape::Calls(CallShape { format, tools, prose, is_parallel })))
     }
 
@@ -227,6 +228,15 @@ impl Model {
     fn spell(&self, label: &str) -> Vec<u32> {
         let within = self.tokenizer.encode_within(label);
         within.or_else(|| self.tokenizer.encode(label, false).ok()).unwrap_or_default()
+    }
+}
+
+/// The schema of a tool's arguments, which are an object whatever it says.
+fn arguments(tool: &Tool) -> Result<(String, Value), String> {
+    let mut schema = tool.parameters.clone();
+    match schema.as_object_mut().map(|keys| keys.entry("type").or_insert("object".into())) {
+        Some(Value::String(kind)) if kind == "object" => Ok((tool.name.clone(), schema)),
+        _ => Err(format!("{}: its `parameters` must be a schema of objects", tool.name)),
     }
 }
 

@@ -120,6 +120,8 @@ pub struct Origin {
     pub max_priority: Priority,
     /// Which model is asked.
     pub model: Asked,
+    /// Whether whoever submits it will try again if there is no seat.
+    pub tries_again: bool,
 }
 
 /// Which of two models is asked.
@@ -143,6 +145,7 @@ impl Origin {
             due: None,
             max_priority: Priority::Urgent,
             model: Asked::First,
+            tries_again: false,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::core::error::{ErrorCode, RejectReason};
 use crate::core::request::Time;
 use crate::engine::run_soon;
 use crate::wire::{Ask, Reply};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
@@ -57,7 +57,7 @@ pub struct Reception {
 #[derive(Debug, Clone, Default)]
 pub struct Bounds {
     /// By task.
-    pub tasks: Vec<(String, Duration)>,
+    pub tasks: BTreeMap<String, Duration>,
     /// The task of a plain prompt.
     pub default_task: Option<String>,
     /// Of all others.
@@ -65,16 +65,19 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Those of these tasks.
+    /// Those of these tasks, later ones in place of earlier ones of the same name.
     pub fn new<'t>(
         tasks: impl Iterator<Item = &'t Task>,
         default_task: Option<String>,
         limits: &Limits,
     ) -> Self {
-        let bound = |task: &Task| {
-            Some((task.name.clone(), Duration::from_millis(task.deadline_ms?.into())))
-        };
-        Self { tasks: tasks.filter_map(bound).collect(), default_task, default: limits.deadline }
+        let mut bounds = BTreeMap::new();
+        for task in tasks {
+            bounds.remove(&task.name);
+            let own = task.deadline_ms.map(|ms| Duration::from_millis(ms.into()));
+            bounds.extend(own.map(|bound| (task.name.clone(), bound)));
+        }
+        Self { tasks: bounds, default_task, default: limits.deadline }
     }
 
     /// The task of a request.
@@ -85,9 +88,8 @@ impl Bounds {
     /// How long a request has from its arrival on.
     pub fn of(&self, ask: &Ask, origin: &Origin) -> Duration {
         let name = self.task(ask);
-        let task = name.and_then(|name| self.tasks.iter().find(|(task, _)| task == name));
-        let own = ask.deadline_ms.map(|ms| Duration::from_millis(ms.into()));
-        let own = own.or(task.map(|(_, bound)| *bound));
+        let task = name.and_then(|name| self.tasks.get(name));
+        let own = ask.deadline_ms.map(|ms| Duration::from_millis(ms.into())).or(task.copied());
         own.into_iter().chain(origin.due).min().unwrap_or(self.default)
     }
 }
@@ -120,11 +122,6 @@ impl Reception {
         match errand {
             Errand::Ask(work) => self.ask(work),
             Errand::Tasks { tasks, limits, done } => {
-                if let Some(second) = &mut self.second
-                    && let Err(error) = second.retask(&tasks, limits.clone())
-                {
-                    tracing::warn!(%error, "the second model keeps the tasks that it had");
-                }
                 let outcome = self.admission.as_mut().map_or(Ok(()), |a| a.retask(&tasks, limits));
                 // Whoever asked has gone only if the process is about to.
                 let _ = done.send(outcome);

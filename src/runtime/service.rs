@@ -20,6 +20,11 @@ pub trait Service: Clone + Send + Sync + 'static {
     /// As [`Handle::status`].
     fn status(&self) -> Value;
 
+    /// Whether nothing is under way beside what transports have submitted and not heard the end of.
+    fn is_settled(&self) -> bool {
+        true
+    }
+
     /// As [`Handle::is_serving`].
     fn is_serving(&self) -> bool;
 

@@ -7,6 +7,7 @@
 use super::constraint::ConstraintError;
 use super::schema;
 use crate::text::{Rendered, Segment, TokenTable, ToolFormat};
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -151,7 +152,8 @@ impl CallShape {
             };
             let (name, _) = self.tools.iter().find(is_it)?;
             let arguments = &rest[name.len() + middle.len()..];
-            let mut reader = serde_json::Deserializer::from_slice(arguments).into_iter::<Value>();
+            let mut reader =
+                serde_json::Deserializer::from_slice(arguments).into_iter::<IgnoredAny>();
             reader.next()?.ok()?;
             let (json, after) = arguments.split_at(reader.byte_offset());
             calls.push((name.clone(), String::from_utf8(json.to_vec()).ok()?));

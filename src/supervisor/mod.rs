@@ -57,6 +57,9 @@ const FEEDS: u32 = 4;
 /// How often it is looked whether the status line has changed.
 const LOOK: Duration = Duration::from_secs(10);
 
+/// How long a tool's program may hold up the end, when nobody waits for it any more.
+const LAST_PROGRAMS: Duration = Duration::from_secs(1);
+
 /// Messages of tools and escalations that wait to be published.
 const NOTICES: usize = 64;
 
@@ -221,8 +224,8 @@ impl Daemon {
             runtime.drain(Duration::ZERO);
         }
         reloads.join();
-        // Whatever it still has holds the runtime.
-        drop(event_loop);
+        // Whatever it still has holds the runtime; a tool's program may be in the way of its end.
+        event_loop.shutdown_timeout(LAST_PROGRAMS);
         ended?;
         runtime.join();
         tracing::info!("ended");

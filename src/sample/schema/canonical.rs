@@ -41,28 +41,45 @@ fn in_order(value: &Value, order: &[String]) -> Value {
     }
 }
 
-/// Every name in a schema: those of `properties` first, then the others as they come.
+/// Every name in a schema, in the order of grammars: what `properties` names, then `required`, then the
+/// keywords of dependence, then what schemas inside of it name.
 fn names(schema: &Value) -> Vec<String> {
-    fn collect(value: &Value, properties: bool, found: &mut Vec<String>) {
+    fn collect(value: &Value, found: &mut Vec<String>) {
         match value {
-            Value::Array(items) => items.iter().for_each(|item| collect(item, properties, found)),
+            Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
             Value::Object(members) => {
-                for (keyword, value) in members {
-                    if properties == (keyword == "properties") {
-                        let names = value.as_object().into_iter().flat_map(Map::keys).cloned();
-                        found.extend(names);
-                        let words = value.as_array().into_iter().flatten();
-                        found.extend(words.filter_map(|word| word.as_str().map(str::to_owned)));
+                for keyword in ["properties", "required", "dependentRequired", "dependentSchemas"] {
+                    match members.get(keyword) {
+                        Some(Value::Object(named)) => found.extend(named.keys().cloned()),
+                        Some(Value::Array(words)) => {
+                            found.extend(words.iter().filter_map(Value::as_str).map(str::to_owned));
+                        }
+                        _ => {}
                     }
-                    collect(value, properties, found);
+                }
+                for (keyword, value) in members {
+                    match &**keyword {
+                        "const" | "enum" => keys(value, found),
+                        _ => collect(value, found),
+                    }
                 }
             }
             _ => {}
         }
     }
+    /// Those of a value.
+    fn keys(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| keys(item, found)),
+            Value::Object(members) => {
+                found.extend(members.keys().cloned());
+                members.values().for_each(|value| keys(value, found));
+            }
+            _ => {}
+        }
+    }
     let mut found = Vec::new();
-    collect(schema, true, &mut found);
-    collect(schema, false, &mut found);
+    collect(schema, &mut found);
     let mut seen = HashSet::new();
     found.retain(|name| seen.insert(name.clone()));
     found

@@ -83,7 +83,8 @@ pub async fn serve<S: Service>(
     let mut drained_by = None;
     loop {
         front.pump();
-        if drained_by.is_some_and(|by| Instant::now() >= by || front.is_settled()) {
+        let is_settled = || front.is_settled() && notices.is_empty();
+        if drained_by.is_some_and(|by| Instant::now() >= by || is_settled()) {
             break;
         }
         let wakeup = front.wakeup().min(drained_by.unwrap_or_else(far_away));
@@ -383,7 +384,7 @@ impl<S: Service> Front<S> {
         let (now, at) = (Now::read(), Instant::now());
         let after = |ms: u64| at + Duration::from_millis(ms.saturating_sub(now.boot_ms));
         let status = Some(after(self.presence.next_ms(now)));
-        let waiting = self.desk.is_waiting().then(|| at + RETRY);
+        let waiting = (self.desk.is_waiting() || self.is_draining).then(|| at + RETRY);
         let watches = self.watches.next_wakeup().map(after);
         let sweep = self.swept + SWEEP;
         [status, waiting, watches, self.leaving_until]
@@ -409,7 +410,8 @@ impl<S: Service> Front<S> {
 
     /// Whether everything that can be said has been said, and nothing more is to come.
     fn is_settled(&self) -> bool {
-        self.leaving_until.is_none() && self.desk.is_settled()
+        // What others are asked about may still have something to publish.
+        self.leaving_until.is_none() && self.desk.is_settled() && self.service.is_settled()
     }
 
     async fn end(self) -> io::Result<()> {

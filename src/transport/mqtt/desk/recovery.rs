@@ -5,7 +5,7 @@ use super::super::stored::{self, Head};
 use super::{Answered, Desk, Entry, Log, MAX_STARTS, PASSING, State};
 use crate::core::error::{ErrorCode, RejectReason};
 use crate::journal::{self, EntryId, Record};
-use crate::runtime::{Outbox, Service};
+use crate::runtime::{Origin, Outbox, Service};
 use crate::transport::mqtt::Now;
 use crate::transport::quota::Asker;
 use crate::wire::Ask;
@@ -117,7 +117,8 @@ impl<S: Service, L: Log, A> Desk<S, L, A> {
             return Err(RejectReason::new(ErrorCode::Expired, message));
         }
         let outbox = Outbox::reserve(&self.replies)?.reporting_start(&self.starts);
-        let request = self.service.submit((**ask).clone(), &entry.origin(now), outbox)?;
+        let origin = Origin { tries_again: true, ..entry.origin(now) };
+        let request = self.service.submit((**ask).clone(), &origin, outbox)?;
         entry.state = State::Running(request);
         self.by_request.insert(request, id);
         Ok(())
