@@ -3,7 +3,8 @@
     python3 cross/same-replies.py FOLDER FOLDER
 
 Left out are `timings`. Figures with a fraction (a confidence, a probability) may differ by 0.02, since
-the last bits of the arithmetic do, and a `margin`, which is between two of them, by twice that; everything else is equal, the exit codes with it.
+the last bits of the arithmetic do, and a `margin`, which is between two of them, by twice that; everything
+else is equal, the exit codes with it.
 """
 
 import json
