@@ -209,7 +209,7 @@ impl<S: Service> Routed<S> {
         if *self.cancelled.borrow() {
             return self.given_up();
         }
-        if left_ms == 0 {
+        if left_ms == 0 && !self.ask.best_effort {
             let message = "the deadline passed while tools ran";
             return self.refuse(RejectReason::new(ErrorCode::DeadlineExceeded, message));
         }
@@ -218,7 +218,7 @@ impl<S: Service> Routed<S> {
             prompt: None,
             vars: None,
             messages,
-            deadline_ms: Some(left_ms),
+            deadline_ms: Some(left_ms.max(1)),
             ttft_ms: None,
             tool_choice: if is_last { ToolChoice::None } else { ToolChoice::Auto },
             ..self.ask.clone()
