@@ -2,6 +2,7 @@
 
 use super::error::ConfigError;
 use super::mqtt::MqttSettings;
+use super::reference::table;
 use super::settings::relative_to;
 use super::source::{Config, Source, Sourced};
 use crate::bundle::{Escalate, Task};
@@ -45,20 +46,14 @@ pub(super) fn reference() -> String {
     let mut page =
         "\n## `escalate` of a task\n\nWhat becomes of a request that is refused for want of \
                     time, memory or tokens, whose answer was completed, or is less sure than \
-                    `min-confidence`: [escalation](answers.md#escalation). At least one key.\n\n\
-                    | Key | Type | |\n|---|---|---|\n"
+                    `min-confidence`: [escalation](answers.md#escalation). At least one key.\n\n"
             .to_owned();
-    let lines = |page: &mut String, keys: &[(&str, &str, &str)]| {
-        for (key, kind, doc) in keys {
-            page.push_str(&format!("| `{key}` | {kind} | {doc} |\n"));
-        }
-    };
-    lines(&mut page, ESCALATE_KEYS);
+    table(&mut page, &[ESCALATE_KEYS]);
     page.push_str(
         "\n## `[endpoint.NAME]`\n\nWho else may be asked for an answer: nobody, unless there is such a \
-         table and a task's `escalate` names it.\n\n| Key | Type | |\n|---|---|---|\n",
+         table and a task's `escalate` names it.\n\n",
     );
-    lines(&mut page, ENDPOINT_KEYS);
+    table(&mut page, &[ENDPOINT_KEYS]);
     page
 }
 
@@ -76,8 +71,6 @@ pub struct EndpointSection {
 pub struct EndpointSettings {
     /// What tasks call it.
     pub name: String,
-    /// The base, without a slash at its end.
-    pub url: String,
     /// Host and port.
     pub authority: String,
     /// The path of the base.
@@ -176,7 +169,6 @@ fn check(
     let authority = format!("{host}:{port}");
     Ok(EndpointSettings {
         name: name.to_owned(),
-        url: format!("http://{authority}{path}"),
         authority,
         path,
         model: section.model.clone(),
@@ -186,15 +178,9 @@ fn check(
 
 #[cfg(test)]
 mod tests {
+    use super::super::reference::tests::known;
     use super::super::settings::tests::{refusal, settings};
     use super::*;
-
-    /// The keys that serde knows, from its own words about a wrong one.
-    fn known<T: serde::de::DeserializeOwned>(text: &str) -> Vec<String> {
-        let Err(error) = toml::from_str::<T>(text) else { panic!("{text} is accepted") };
-        let list = error.message().split("expected one of").nth(1).unwrap_or("").to_owned();
-        list.split('`').skip(1).step_by(2).map(str::to_owned).collect()
-    }
 
     #[test]
     fn every_key_that_is_documented_can_be_written() {

@@ -182,7 +182,7 @@ pub fn reference() -> String {
     page
 }
 
-fn table(page: &mut String, keys: &[&[(&str, &str, &str)]]) {
+pub(super) fn table(page: &mut String, keys: &[&[(&str, &str, &str)]]) {
     page.push_str("| Key | Type | |\n|---|---|---|\n");
     for (key, kind, doc) in keys.iter().copied().flatten() {
         let _ = writeln!(page, "| `{key}` | {kind} | {doc} |");
@@ -202,13 +202,13 @@ fn line(page: &mut String, key: &Key) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::file::ConfigFile;
     use super::*;
     use crate::bundle::TaskSpec;
 
     /// The keys that serde knows, from its own words about a wrong one.
-    fn known<T: serde::de::DeserializeOwned>(text: &str) -> Vec<String> {
+    pub(in super::super) fn known<T: serde::de::DeserializeOwned>(text: &str) -> Vec<String> {
         let Err(error) = toml::from_str::<T>(text) else { panic!("{text} is accepted") };
         let list = error.message().split("expected one of").nth(1).unwrap_or("").to_owned();
         list.split('`').skip(1).step_by(2).map(str::to_owned).collect()

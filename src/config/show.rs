@@ -67,7 +67,7 @@ impl Settings {
         }));
         all.extend(self.endpoints.iter().map(|endpoint| Entry {
             key: format!("endpoint.{}", endpoint.value.name),
-            value: format!("{:?}", endpoint.value.url),
+            value: format!("\"http://{}{}\"", endpoint.value.authority, endpoint.value.path),
             origin: endpoint.origin.clone(),
         }));
         all.extend(self.tasks.iter().map(|task| Entry {

@@ -2,6 +2,7 @@
 
 use super::error::ConfigError;
 use super::mqtt::MqttSettings;
+use super::reference::table;
 use super::settings::{Settings, read_task_file, relative_to};
 use super::source::{Config, Source, Sourced};
 use crate::core::tool::{Action, Tool, is_name};
@@ -46,11 +47,9 @@ pub(super) const TOOL_KEYS: &[(&str, &str, &str)] = &[
 pub(super) fn reference() -> String {
     let mut page =
         "\n## `[tool.NAME]`\n\nWhat tasks may let the model call: [tools](answers.md#tools).\
-                    \n\n| Key | Type | |\n|---|---|---|\n"
+                    \n\n"
             .to_owned();
-    for (key, kind, doc) in TOOL_KEYS {
-        page.push_str(&format!("| `{key}` | {kind} | {doc} |\n"));
-    }
+    table(&mut page, &[TOOL_KEYS]);
     page
 }
 
@@ -169,16 +168,13 @@ fn program(run: &[String]) -> Result<Vec<String>, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::reference::tests::known;
     use super::super::settings::tests::refusal;
     use super::*;
 
     #[test]
     fn every_key_that_is_documented_can_be_written() {
-        let Err(error) = toml::from_str::<ToolSection>("description = 'x'\nzzz = 1") else {
-            panic!("accepted");
-        };
-        let list = error.message().split("expected one of").nth(1).unwrap_or("").to_owned();
-        let known: Vec<&str> = list.split('`').skip(1).step_by(2).collect();
+        let known = known::<ToolSection>("description = 'x'\nzzz = 1");
         assert_eq!(known, TOOL_KEYS.iter().map(|(key, ..)| *key).collect::<Vec<_>>());
     }
 

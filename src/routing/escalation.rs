@@ -25,26 +25,30 @@ pub fn reason(reply: &Reply) -> Option<&'static str> {
     match reply {
         Reply::Answer(answer) if answer.abstained == Some(true) => Some("unsure"),
         Reply::Answer(answer) if !answer.filled.is_empty() => Some("filled"),
-        Reply::Error { reason, .. } => match reason.code {
-            // It could not be served here, and might elsewhere.
-            ErrorCode::Busy
-            | ErrorCode::DeadlineInfeasible
-            | ErrorCode::DeadlineExceeded
-            | ErrorCode::Incomplete
-            | ErrorCode::MemoryInfeasible
-            | ErrorCode::Reloading
-            | ErrorCode::Internal => Some(reason.code.code()),
-            // It is wrong in itself, not allowed, or not wanted any more.
-            ErrorCode::BadRequest
-            | ErrorCode::TooLarge
-            | ErrorCode::UnknownTask
-            | ErrorCode::OverQuota
-            | ErrorCode::Expired
-            | ErrorCode::Cancelled
-            | ErrorCode::ClientSlow
-            | ErrorCode::ShuttingDown => None,
-        },
-        Reply::Answer(_) | Reply::Delta { .. } | Reply::Report { .. } => None,
+        Reply::Error { reason, .. } if is_for_others(reason.code) => Some(reason.code()),
+        _ => None,
+    }
+}
+
+/// Whether what could not be served here might be elsewhere.
+pub const fn is_for_others(code: ErrorCode) -> bool {
+    match code {
+        ErrorCode::Busy
+        | ErrorCode::DeadlineInfeasible
+        | ErrorCode::DeadlineExceeded
+        | ErrorCode::Incomplete
+        | ErrorCode::MemoryInfeasible
+        | ErrorCode::Reloading
+        | ErrorCode::Internal => true,
+        // It is wrong in itself, not allowed, or not wanted any more.
+        ErrorCode::BadRequest
+        | ErrorCode::TooLarge
+        | ErrorCode::UnknownTask
+        | ErrorCode::OverQuota
+        | ErrorCode::Expired
+        | ErrorCode::Cancelled
+        | ErrorCode::ClientSlow
+        | ErrorCode::ShuttingDown => false,
     }
 }
 

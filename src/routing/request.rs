@@ -133,6 +133,10 @@ impl<S: Service> Routed<S> {
         let mut turns = None;
         for round in 1.. {
             let Reply::Answer(answer) = &reply else { break };
+            // What is less sure than was asked for sets nothing in motion.
+            if answer.abstained == Some(true) {
+                break;
+            }
             let Some(calls) = self.bound(&answer.tool_calls) else { break };
             let turns = match &mut turns {
                 Some(turns) => turns,
@@ -179,8 +183,8 @@ impl<S: Service> Routed<S> {
             let (tool, call, notices) = (tool.clone(), call.clone(), self.notices.clone());
             let (counters, programs) = (Arc::clone(&self.counters), Arc::clone(&self.programs));
             running.spawn(async move {
-                let done = tools::call(&tool, &call, left, &notices, &programs).await;
-                let (result, went_well) = done;
+                let (result, went_well) =
+                    tools::call(&tool, &call, left, &notices, &programs).await;
                 counters.called(&tool.name, went_well);
                 let message =
                     Message { tool_call_id: Some(call.id), ..Message::new("tool", result) };

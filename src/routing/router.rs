@@ -111,15 +111,12 @@ impl<S: Service> Service for Router<S> {
         let (id, event) = match inner.service.submit(ask.clone(), origin, own) {
             Ok(id) => (id, None),
             Err(reason) => {
-                let reply = Reply::Error { id: ask.id.clone(), reason };
-                let goes_on = route.escalate.is_some()
-                    && !origin.tries_again
-                    && escalation::reason(&reply).is_some();
-                let Reply::Error { reason, .. } = &reply else { unreachable!("it was made so") };
-                if !goes_on {
+                let goes_on = route.escalate.is_some() && !origin.tries_again;
+                if !goes_on || !escalation::is_for_others(reason.code) {
                     inner.counters.local();
-                    return Err(reason.clone());
+                    return Err(reason);
                 }
+                let reply = Reply::Error { id: ask.id.clone(), reason };
                 let id = RequestId(inner.next_own.fetch_add(1, Ordering::Relaxed));
                 (id, Some(Event { request: id, reply, tokens: 0 }))
             }

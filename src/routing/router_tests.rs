@@ -463,3 +463,13 @@ async fn an_endpoint_is_not_asked_about_the_tools_of_a_client() {
     let own = Ask { tools: vec![tool("theirs")], ..ask("alert") };
     assert_eq!(answer(world.ask(own).await).answered_by, None);
 }
+
+#[tokio::test]
+async fn a_call_that_is_unsure_sets_nothing_in_motion() {
+    let Ok(Reply::Answer(mut unsure)) = calls(&["quick"]) else { panic!("an answer") };
+    unsure.abstained = Some(true);
+    let world = World::new(to_box(), "127.0.0.1:9", vec![Ok(Reply::Answer(unsure))]);
+    let told = answer(world.ask(ask("operator")).await);
+    assert_eq!((told.tool_calls.len(), told.abstained), (1, Some(true)));
+    assert_eq!(world.figures()["tool_calls"], json!({}));
+}
