@@ -165,7 +165,7 @@ fn what_fails_its_trial_does_not_become_active_and_the_reason_is_remembered() {
     let case = Case::new("");
     case.json(0, &["install", "--activate", path(&version("1", 1))]);
     let wrong = bundle(|text| {
-        text.replacen("version = \"0.2.0\"\n", "version = \"2\"\ncounter = 1\n", 1)
+        text.replacen("version = \"0.3.0\"\n", "version = \"2\"\ncounter = 1\n", 1)
             .replacen("tokens = [327, 325, 1446,", "tokens = [327, 325, 1447,", 1)
             .replacen("Row2.*.Temperature", "Row1.*.Temperature", 1)
     });
@@ -186,7 +186,7 @@ fn what_fails_its_trial_does_not_become_active_and_the_reason_is_remembered() {
 
     // The same with what the machine or the configuration cannot give.
     let slow = bundle(|text| {
-        text.replacen("version = \"0.2.0\"\n", "version = \"3\"\ncounter = 1\n", 1).replacen(
+        text.replacen("version = \"0.3.0\"\n", "version = \"3\"\ncounter = 1\n", 1).replacen(
             "[task.vehicle]",
             "[latency]\nmax-first-token-ms = 1\n\n[task.vehicle]",
             1,

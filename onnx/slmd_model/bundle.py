@@ -17,13 +17,16 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Task:
-    """A named task; `schema` is a file name inside the bundle."""
+    """A named task; `schema` is a file name inside the bundle. docs/answers.md explains how sure answers are."""
 
     system: str
     schema: str | None = None
     max_tokens: int = 64
     deadline_ms: int = 2000
     temperature: float = 0.0
+    confidence_fields: tuple[str, ...] = ()
+    confidence_temperature: float | None = None
+    min_confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,11 @@ def render(manifest: Manifest, files: dict[str, str]) -> str:
             f"deadline-ms = {task.deadline_ms}",
             f"temperature = {task.temperature:.1f}",
         ]
+        if task.confidence_fields:
+            lines.append(f"confidence-fields = [{', '.join(map(_text, task.confidence_fields))}]")
+        for key in ("confidence_temperature", "min_confidence"):
+            if (value := getattr(task, key)) is not None:
+                lines.append(f"{key.replace('_', '-')} = {float(value)}")
     for golden in manifest.golden:
         lines += ["", "[[golden]]"] + ([f"task = {_text(golden.task)}"] if golden.task else [])
         lines += [
@@ -112,7 +120,8 @@ def read(folder: Path) -> Manifest:
     tasks = {
         name: Task(
             task["system"], task.get("output", {}).get("json-schema"), task["max-tokens"], task["deadline-ms"],
-            task["temperature"],
+            task["temperature"], tuple(task.get("confidence-fields", ())), task.get("confidence-temperature"),
+            task.get("min-confidence"),
         )
         for name, task in content.get("task", {}).items()
     }  # fmt: skip

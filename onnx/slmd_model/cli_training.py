@@ -3,14 +3,16 @@
 import json
 from pathlib import Path
 
-WITH_BAR = {"train", "finetune", "eval", "compare"}
+WITH_BAR = {"train", "finetune", "calibrate", "eval", "compare"}
 
 
 def add(commands) -> None:
     add_data(commands)
     add_train(commands)
     add_finetune(commands)
+    add_unpack(commands)
     add_export_default(commands)
+    add_calibrate(commands)
     add_eval(commands)
     add_compare(commands)
 
@@ -40,6 +42,7 @@ def add_train(commands) -> None:
     )
     p.add_argument("data", type=Path, metavar="DATA_DIR")
     p.add_argument("out", type=Path, metavar="RUN_DIR")
+    p.add_argument("--from", dest="start", type=Path, metavar="HF_DIR", help="go on with this model, in its shape")
     p.add_argument("--steps", type=int, default=4000)
     p.add_argument("--decay-from", type=float, default=0.6, metavar="SHARE", help="of the steps; then the rate falls")
     p.add_argument("--batch", type=int, default=8192, metavar="TOKENS")
@@ -75,6 +78,17 @@ def add_finetune(commands) -> None:
     p.set_defaults(run=run_finetune)
 
 
+def add_unpack(commands) -> None:
+    p = commands.add_parser(
+        "unpack",
+        help="the checkpoint of a bundle whose own is gone",
+        description="Write HF_DIR from the 4- or 8-bit weights of BUNDLE, to go on training (`train --from`).",
+    )
+    p.add_argument("bundle", type=Path, metavar="BUNDLE")
+    p.add_argument("out", type=Path, metavar="HF_DIR")
+    p.set_defaults(run=run_unpack)
+
+
 def add_export_default(commands) -> None:
     p = commands.add_parser(
         "export-default",
@@ -103,12 +117,40 @@ def add_eval(commands) -> None:
     add_daemon(p)
     p.add_argument("--limit", type=int, metavar="N", help="only the first N lines of each file")
     p.add_argument("--task", action="append", metavar="T", help="only lines of this task (may be repeated)")
-    p.add_argument("--save-calibration", type=Path, metavar="FILE", help="fit the confidence's scaling on LINES")
-    p.add_argument("--calibration", type=Path, metavar="FILE", help="of --save-calibration on other lines")
     p.add_argument("--plot", type=Path, metavar="PNG", help="draw how far the confidence can be relied on")
     p.add_argument("--wrong", type=Path, metavar="FILE", help="write the lines that were answered wrongly")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     p.set_defaults(run=run_eval)
+
+
+def add_calibrate(commands) -> None:
+    p = commands.add_parser(
+        "calibrate",
+        help="how sure a bundle's tasks are, into its manifest",
+        description="Fit the confidence of every task that LINES have, by `slmd calibrate`, and write it to BUNDLE: "
+        "lines to choose by, neither trained on nor reported.",
+    )
+    p.add_argument("bundle", type=Path, metavar="BUNDLE")
+    p.add_argument("lines", type=Path, metavar="LINES")
+    for kind, of in (
+        ("declined", "what is within scope is declined"),
+        ("wrong", "the answers is wrong and not declined"),
+    ):
+        p.add_argument(
+            f"--{kind}", action="append", default=[], type=share_of_task, metavar="TASK=SHARE",
+            help=f"set min-confidence so that at most this share of {of} (may be repeated)",
+        )  # fmt: skip
+    add_daemon(p)
+    p.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
+    p.set_defaults(run=run_calibrate)
+
+
+def share_of_task(text: str) -> tuple[str, float]:
+    task, _, share = text.partition("=")
+    value = float(share)  # argparse tells of a ValueError
+    if not 0 < value < 1:
+        raise ValueError
+    return task, value
 
 
 def add_compare(commands) -> None:
@@ -149,7 +191,7 @@ def run_train(args) -> None:
         steps=args.steps, tokens_per_batch=args.batch, learning_rate=args.learning_rate, decay_from=args.decay_from,
         save_every=args.save_every, seed=args.seed,
     )  # fmt: skip
-    train(args.data, args.out, shape, settings)
+    train(args.data, args.out, shape, settings, args.start)
 
 
 def run_finetune(args) -> None:
@@ -166,12 +208,26 @@ def run_finetune(args) -> None:
     finetune(args.hf, args.lines, args.out, settings)
 
 
+def run_unpack(args) -> None:
+    from slmd_model.unpack import unpack
+
+    unpack(args.bundle, args.out)
+
+
 def run_export_default(args) -> None:
     from slmd_model import default_bundle
     from slmd_model.genai import Options
 
     options = Options(precision=args.precision, algorithm=args.algorithm, mixed=args.mixed)
     print(*default_bundle.make(args.hf, args.data, args.out, options), sep="\n")
+
+
+def run_calibrate(args) -> None:
+    from slmd_model.calibrate import Bound, calibrate
+
+    bounds = {task: Bound(kind, share) for kind in ("declined", "wrong") for task, share in getattr(args, kind)}
+    lines = read([args.lines], None)
+    show({"tasks": calibrate(args.slmd, args.bundle, args.lines, lines, args.engine, bounds)}, args.json)
 
 
 def read(paths: list[Path], limit: int | None, tasks: list[str] | None = None) -> list[dict]:
@@ -190,14 +246,11 @@ def run_eval(args) -> None:
         with daemon.serve(args.slmd, args.bundle, args.engine, args.threads) as (socket, _):
             rows = list(evaluate.run(socket, lines, args.bundle))
     answers = [(line, answer) for line, answer, _ in rows]
-    platt = json.loads(args.calibration.read_text()) if args.calibration else {}
-    if args.save_calibration:
-        args.save_calibration.write_text(json.dumps(evaluate.fitted(answers)) + "\n")
     if args.plot:
-        evaluate.plot(answers, platt, args.plot)
+        evaluate.plot(answers, args.plot)
     if args.wrong:
         write_wrong(rows, args.wrong)
-    show(evaluate.report(answers, platt), args.json)
+    show(evaluate.report(answers), args.json)
 
 
 def write_wrong(rows: list[tuple], path: Path) -> None:

@@ -39,7 +39,7 @@ def measure(slmd: str, folder: Path, lines: list[dict], engine: str, threads: in
             "p95_ms": round(float(np.percentile([a.ms for a in answers], 95)), 2),
             "exact": scores.interval(scores.mean(lambda a: a.exact), answers),
             "valid": scores.mean(lambda a: a.valid)(answers),
-            "sources": evaluate.report([(line, a) for line, a, _ in rows], {})["sources"],
+            "sources": evaluate.report([(line, a) for line, a, _ in rows])["sources"],
         },
     }
 

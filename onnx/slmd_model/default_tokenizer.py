@@ -18,6 +18,7 @@ from slmd_model.errors import UserError
 
 END, SYSTEM, USER, ASSISTANT, PAD = SPECIAL = ("<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|pad|>")
 VOCABULARY = 4096
+FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 WITHOUT_SPACE = 2816  # of them learned without the space before a word
 CONTEXT = 512
 DEFAULT_TASK = "vehicle"

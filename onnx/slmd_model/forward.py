@@ -1,21 +1,35 @@
-"""The forward pass of training: LlamaForCausalLM's equations in bfloat16, spelled for a CPU.
+"""The forward pass of training: LlamaForCausalLM's equations in bfloat16 or float32, spelled for a CPU.
 
 Sentences are short, so attention is two plain products instead of the flash
 kernel (whose backward pass takes half of a step there), nothing goes through
 autocast's copies, and logits are computed where an answer is wanted only.
 """
 
+import functools
+
 import torch
 import torch.nn.functional as F
 
 
+@functools.cache
+def work_type(device) -> torch.dtype:
+    """bfloat16 on a GPU and on a CPU that multiplies it, else float32."""
+    if torch.device(device).type != "cpu":
+        return torch.bfloat16
+    try:
+        quick = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    except AttributeError:  # built without oneDNN
+        quick = False
+    return torch.bfloat16 if quick else torch.float32
+
+
 def answer_logits(model, ids, wanted):
     """(logits, targets, mask) at the answers' positions; ids and wanted are [lines, width]."""
-    config, half = model.config, torch.bfloat16
+    config, half = model.config, work_type(ids.device)
     heads, kv_heads, size = config.num_attention_heads, config.num_key_value_heads, config.head_dim
     lines, width = ids.shape
     embed = model.model.embed_tokens.weight.to(half)
-    cos, sin = rotary(width, size, config.rope_parameters["rope_theta"], ids.device)
+    cos, sin = rotary(width, size, config.rope_parameters["rope_theta"], ids.device, half)
     causal = torch.full((width, width), -1e4, dtype=half, device=ids.device).triu(1)
 
     def norm(x, layer):
@@ -46,11 +60,13 @@ def answer_logits(model, ids, wanted):
         both = torch.cat((mlp.gate_proj.weight, mlp.up_proj.weight)).to(half)
         gate, up = F.linear(norm(x, layer.post_attention_layernorm), both).chunk(2, -1)
         x = x + F.linear(F.silu(gate) * up, mlp.down_proj.weight.to(half))
-    return F.linear(norm(x, model.model.norm), embed), wanted[at], at
+    rows = len(embed)
+    head = F.pad(embed, (0, 0, 0, -rows % 64))  # a product of odd width takes MKL almost twice as long
+    return F.linear(norm(x, model.model.norm), head)[:, :rows], wanted[at], at
 
 
-def rotary(width: int, size: int, theta: float, device):
-    """cos and sin [width, size / 2] in bfloat16."""
+def rotary(width: int, size: int, theta: float, device, dtype):
+    """cos and sin [width, size / 2]."""
     inverse = theta ** (-torch.arange(0, size, 2, device=device, dtype=torch.float32) / size)
     angles = torch.outer(torch.arange(width, device=device, dtype=torch.float32), inverse)
-    return angles.cos().bfloat16(), angles.sin().bfloat16()
+    return angles.cos().to(dtype), angles.sin().to(dtype)

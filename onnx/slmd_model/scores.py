@@ -13,7 +13,7 @@ import numpy as np
 
 REFUSAL = {"out_of_scope": True}
 LABELS = ("intent", "cause", "code")  # the member that says what an answer is about
-BINS = 10
+BINS = 15  # as `slmd task test`
 RESAMPLES = 1000
 
 
@@ -21,14 +21,16 @@ RESAMPLES = 1000
 class Answer:
     """What was wanted and what came; `got` is None where it was no JSON object.
 
-    `confidence` is that all of it is right, `label_confidence` that its label is; 0 to 1, or None.
+    `confidence` (0 to 1, or None) is that what stands at the JSON pointers `fields` is right, or all of it if none
+    are given. `abstained`: it was below the task's bound.
     """
 
     want: dict
     got: dict | None
     valid: bool
     confidence: float | None = None
-    label_confidence: float | None = None
+    fields: tuple[str, ...] = ()
+    abstained: bool = False
     ms: float = 0.0
 
     @property
@@ -40,8 +42,38 @@ class Answer:
         return self.got == REFUSAL
 
     @property
+    def declined(self) -> bool:
+        """Said to be out of scope, or not sure enough to be acted on."""
+        return self.refused or self.abstained
+
+    @property
+    def sure_right(self) -> bool:
+        """Whether that is right which the confidence is of."""
+        want = picked(self.want, self.fields)
+        return picked(self.got, self.fields) == want if want else self.exact
+
+    @property
     def label_right(self) -> bool:
         return label(self.want) == label(self.got)
+
+
+def picked(value, fields: Sequence[str]) -> list[tuple[str, object]]:
+    """(pointer, value) of what stands at these JSON pointers, in which `*` is any name or index."""
+    found = []
+    for field in fields:
+        at = [("", value)]
+        for part in field.split("/")[1:]:
+            at = [(f"{path}/{name}", inner) for path, outer in at for name, inner in below(outer, part)]
+        found += at
+    return found
+
+
+def below(value, part: str) -> list[tuple[str, object]]:
+    if isinstance(value, list):
+        value = {str(i): inner for i, inner in enumerate(value)}
+    if not isinstance(value, dict):
+        return []
+    return list(value.items()) if part == "*" else [(part, value[part])] if part in value else []
 
 
 def label(answer: dict | None) -> str:
@@ -90,41 +122,10 @@ def interval(figure: Callable[[Sequence[Answer]], float], answers: Sequence[Answ
 
 
 def calibration_error(confidences: np.ndarray, right: np.ndarray) -> float:
-    """Expected calibration error over ten bins of equal width."""
+    """Expected calibration error over bins of equal width (Guo et al. 2017)."""
     at = np.minimum((confidences * BINS).astype(int), BINS - 1)
     bins = [at == b for b in range(BINS) if (at == b).any()]
     return float(sum(abs(confidences[b].mean() - right[b].mean()) * b.mean() for b in bins))
-
-
-def logit(p: np.ndarray) -> np.ndarray:
-    p = np.clip(p, 1e-4, 1 - 1e-4)
-    return np.log(p / (1 - p))
-
-
-def calibrated(confidences: np.ndarray, scale: float, shift: float) -> np.ndarray:
-    """Platt's scaling of a confidence."""
-    return 1 / (1 + np.exp(-(scale * logit(confidences) + shift)))
-
-
-def fit_calibration(confidences: np.ndarray, right: np.ndarray, steps: int = 50) -> tuple[float, float]:
-    """(scale, shift) of `calibrated` by damped Newton steps on the log-likelihood, lightly held to (1, 0)."""
-    x = np.stack([logit(confidences), np.ones(len(confidences))], 1)
-    start = np.array([1.0, 0.0])
-
-    def cost(weights: np.ndarray) -> float:
-        margin = x @ weights * (2 * right - 1)
-        return float(np.logaddexp(0, -margin).sum() + 0.05 * ((weights - start) ** 2).sum())
-
-    weights = start
-    for _ in range(steps):
-        p = 1 / (1 + np.exp(-x @ weights))
-        slope = x.T @ (p - right) + 0.1 * (weights - start)
-        bend = (x * (p * (1 - p))[:, None]).T @ x + 0.1 * np.eye(2)
-        move = np.linalg.solve(bend, slope)
-        while cost(weights - move) > cost(weights) and np.abs(move).max() > 1e-6:
-            move = move / 2
-        weights = weights - move
-    return float(weights[0]), float(weights[1])
 
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> dict:

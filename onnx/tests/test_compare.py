@@ -15,6 +15,10 @@ from slmd_model.errors import UserError
 PROGRAM = """\
 #!{python}
 import json, socket, sys, tomllib
+if sys.argv[1] == "calibrate":
+    assert sys.argv[2:4] == ["--dry-run", "--json"], sys.argv
+    print(json.dumps({{"temperature": 1.5, "examples": 20, "right": 9, "before": {{}}, "after": {{}}, "bounds": []}}))
+    sys.exit()
 config = tomllib.load(open(sys.argv[3], "rb"))
 if "broken" in config["model"]:
     sys.exit("config.toml: the model is broken")
@@ -28,7 +32,8 @@ while True:
         reply = {{"status": "ok", "report": {{"serving": True}}}}
         if "prompt" in request:
             right = "int4" not in config["model"] or request["prompt"] != "b"
-            reply = {{"status": "ok", "text": json.dumps({{"intent": request["prompt"] if right else "z"}}),
+            text = json.dumps({{"intent": request["prompt"] if right else "z"}})
+            reply = {{"status": "ok", "text": text, "confidence": 0.4 if request["prompt"] == "unsure" else 0.9,
                      "usage": {{"completion_tokens": 5}}, "timings": {{"ttft_ms": 1.0, "total_ms": 3.0}}}}
         connection.sendall(json.dumps(reply).encode() + b"\\n")
 """
@@ -59,6 +64,18 @@ def test_two_bundles_side_by_side(program, tmp_path):
     assert second["against_first"]["all"] == {"only_first": 2, "only_second": 0, "p": 0.5}
     assert first["tokens_per_second"] == 2000.0
     assert first["rss_mib"] > 1 and first["bundle_bytes"] > 50
+
+
+def test_calibration_goes_into_the_manifest(program, tmp_path, capsys):
+    texts = ["a"] * 18 + ["unsure"] * 2
+    path, folder = tmp_path / "lines.jsonl", make(tmp_path / "b")
+    path.write_text("".join(json.dumps({"task": "intent", "text": t, "answer": {"intent": t}}) + "\n" for t in texts))
+    assert cli.main(["calibrate", folder, str(path), "--slmd", program, "--declined", "intent=0.05"]) == 0
+    task = bundle.read(Path(folder)).tasks["intent"]
+    assert (task.confidence_temperature, task.min_confidence) == (1.5, 0.4)
+    assert cli.main(["calibrate", folder, str(path), "--slmd", program, "--declined", "snips=0.05"]) == 65
+    assert "snips" in capsys.readouterr().err
+    assert bundle.read(Path(folder)).tasks["intent"] == task
 
 
 def test_a_daemon_that_does_not_come_up_says_why(program, tmp_path):

@@ -1,7 +1,6 @@
 """`eval` against a socket that answers like the daemon."""
 
 import json
-import math
 import socket
 import threading
 
@@ -9,22 +8,20 @@ import pytest
 
 pytest.importorskip("jsonschema", reason="jsonschema is not installed (onnx/setup-python)")
 
-from slmd_model import bundle, cli, evaluate
+from slmd_model import bundle, cli
 from slmd_model.bundle import Manifest, Task
+from slmd_model.calibrate import Bound
+from slmd_model.scores import Answer
 
 SCHEMA = {"type": "object", "properties": {"intent": {"enum": ["on", "off"]}}, "required": ["intent"]}
-
-
-def token(text: str, probability: float) -> dict:
-    return {"token": text, "bytes": list(text.encode()), "logprob": math.log(probability), "top_logprobs": []}
 
 
 def reply(prompt: str) -> dict:
     intent = "off" if "off" in prompt else "on" if "on" in prompt else "maybe"
     text = json.dumps({"intent": intent}, separators=(",", ":"))
-    parts = [token('{"intent":"', 1.0), token(f'{intent}"', 0.8), token("}", 0.5)]
+    sure = 0.3 if "?" in prompt else 0.8
     return {
-        "status": "ok", "text": text, "logprobs": {"content": parts}, "usage": {"completion_tokens": 3},
+        "status": "ok", "text": text, "confidence": sure, "abstained": sure < 0.4, "usage": {"completion_tokens": 3},
         "timings": {"ttft_ms": 1.0, "total_ms": 2.0},
     }  # fmt: skip
 
@@ -70,16 +67,36 @@ def test_figures_of_a_run(daemon, folder, tmp_path, capsys):
     found = json.loads(out.read_text())["sources"]["lines"]
     assert found["exact"][0] == found["label_accuracy"][0] == 0.5
     assert found["valid"] == 0.75
-    assert found["ece_label"] == pytest.approx(0.3)
-    assert found["ece_answer"] == pytest.approx(0.1)
+    assert found["ece"] == pytest.approx((3 * (0.8 - 2 / 3) + 0.3) / 4, abs=1e-3)
+    assert found["false_declined"][0] == 0.25
+    assert found["wrong_and_sure"][0] == 0.25
     assert len(wrong.read_text().splitlines()) == 2
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_confidence_of_the_whole_and_of_the_label():
-    assert evaluate.confidences(reply("turn on")) == (pytest.approx(0.4), pytest.approx(0.8))
-    assert evaluate.confidences(reply("on") | {"confidence": 0.7}) == (0.7, pytest.approx(0.8))
-    assert evaluate.confidences({"text": "{}", "confidence": 0.4}) == (0.4, None)
+def test_a_bound_declines_no_more_than_it_may():
+    def answers(*sure):
+        return [Answer({"intent": "on"}, {"intent": "on"}, True, c) for c in sure]
+
+    some = answers(*(i / 100 for i in range(100)))
+    chosen = Bound("declined", 0.05).choose(some)
+    assert sum(a.confidence < chosen for a in some) <= 5 < sum(a.confidence < chosen + 0.01 for a in some)
+    assert Bound("declined", 0.001).choose([*some, *answers(0.0)] * 2) == 0.0
+    refusal = [Answer({"out_of_scope": True}, {"intent": "on"}, True, 0.0)]
+    assert Bound("declined", 0.05).choose(some + refusal * 50) == chosen
+
+
+def test_a_bound_leaves_no_more_wrong_than_it_may():
+    some = [Answer({"intent": "on"}, {"intent": "off" if i < 50 else "on"}, True, i / 100) for i in range(100)]
+    assert Bound("wrong", 0.5).choose(some) == 0.0
+    assert Bound("wrong", 0.1).choose(some) == 0.4
+    assert Bound("wrong", 0.0).choose(some) == 0.5
+
+
+def test_confidences_are_kept_in_the_manifest(tmp_path):
+    task = Task("t", confidence_fields=("/intent",), confidence_temperature=1.25, min_confidence=0.4)
+    bundle.write(tmp_path, Manifest("x", "1", "MIT", tasks={"t": task, "u": Task("u")}))
+    assert bundle.read(tmp_path).tasks == {"t": task, "u": Task("u")}
 
 
 def test_no_daemon_is_an_error_with_its_path(folder, tmp_path, capsys):

@@ -38,11 +38,19 @@ def test_mcnemar():
     assert found == {"only_first": 10, "only_second": 0, "p": round(2 / 2**10, 4)}
 
 
-def test_calibration_finds_the_scale():
-    r = np.random.default_rng(1)
-    true = r.uniform(0.3, 1.0, 4000)
-    right = (r.uniform(size=4000) < true).astype(float)
-    sure = scores.calibrated(true, 2.0, 0.5)  # too sure of itself
-    scale, shift = scores.fit_calibration(sure, right)
-    assert scores.calibration_error(sure, right) > 0.08
-    assert scores.calibration_error(scores.calibrated(sure, scale, shift), right) < 0.03
+def test_calibration_error():
+    sure = np.repeat([0.9, 0.5], 100)
+    right = np.array([1] * 80 + [0] * 20 + [1] * 50 + [0] * 50, float)
+    assert scores.calibration_error(sure, right) == pytest.approx(0.05)
+
+
+def test_what_a_confidence_is_of():
+    want = {"intent": "a", "actions": [{"signal": "x", "value": 1}]}
+    got = {"intent": "a", "actions": [{"signal": "x", "value": 2}]}
+    assert Answer(want, got, True, fields=("/intent", "/actions/*/signal")).sure_right
+    assert not Answer(want, got, True, fields=("/actions/0/value",)).sure_right
+    assert not Answer(want, got, True).sure_right
+    assert not Answer(want, REFUSAL, True, fields=("/intent",)).sure_right
+    assert not Answer(REFUSAL, want, True, fields=("/intent",)).sure_right
+    assert not Answer(REFUSAL, None, False, fields=("/intent",)).sure_right
+    assert Answer(REFUSAL, REFUSAL, True, fields=("/intent",)).sure_right

@@ -15,6 +15,7 @@ from slmd_model.errors import UserError
 from slmd_model.finetune import Settings as LoraSettings
 from slmd_model.finetune import finetune
 from slmd_model.forward import answer_logits
+from slmd_model.muon import Muon
 from slmd_model.train import Run, Settings, Shape, train
 
 SHAPE = Shape(hidden=64, layers=2, feed_forward=96, heads=2, kv_heads=1, vocabulary=400)
@@ -110,3 +111,21 @@ def test_finetune_merges_what_it_learned(data, tmp_path):
     assert log[-1]["loss"] < log[0]["loss"]
     assert (tmp_path / "out" / "hf" / "model.safetensors").is_file()
     assert (tmp_path / "out" / "hf" / "tokenizer.json").is_file()
+
+
+def test_muon_is_that_of_torch():
+    torch.manual_seed(0)
+    shapes = [(96, 64), (64, 96), (96, 64)]
+    ours = [torch.nn.Parameter(torch.randn(shape)) for shape in shapes]
+    theirs = [torch.nn.Parameter(p.detach().clone()) for p in ours]
+    starts = [p.detach().clone() for p in ours]
+    options = {"lr": 0.01, "weight_decay": 0.1}
+    both = (Muon(ours, **options), torch.optim.Muon(theirs, adjust_lr_fn="match_rms_adamw", **options))
+    for _ in range(3):
+        for p, q in zip(ours, theirs, strict=True):
+            p.grad = torch.randn_like(p)
+            q.grad = p.grad.clone()
+        for optimizer in both:
+            optimizer.step()
+    for p, q, start in zip(ours, theirs, starts, strict=True):
+        assert (p - q).abs().max() < 0.05 * (p - start).abs().max()  # torch's are bfloat16

@@ -139,9 +139,15 @@ def clause(r: random.Random):
     return " ".join(text.split()), actions, imperative
 
 
+def of_the_body(r: random.Random) -> str:
+    """A command for what only a car has: windows, mirrors, wipers, seats."""
+    topic = r.choice((window, sunroof, mirrors, wipers, seat_heat, seat_move, flap, cruise, indicator, child_lock))
+    return dress(" ".join(topic(r)[0].split()), r)
+
+
 def command(r: random.Random) -> tuple[str, dict]:
     """A sentence and its answer."""
-    count = r.choices([1, 2, 3], [86, 12.5, 1.5])[0]
+    count = r.choices([1, 2, 3], [79, 18, 3])[0]
     parts = [idiom(r) if r.random() < IDIOM_SHARE else clause(r) for _ in range(count)]
     text = parts[0][0]
     for part, _, _ in parts[1:]:
