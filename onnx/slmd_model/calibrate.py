@@ -4,6 +4,8 @@ import dataclasses
 import json
 import shutil
 import subprocess
+import tempfile
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,18 +24,17 @@ class Bound:
     kind: str  # "declined" (within scope), or "wrong" (and told as sure)
     share: float
 
-    def choose(self, answers: Sequence[Answer]) -> float:
+    def choose(self, answers: Sequence[Answer]) -> float | None:
         """In hundredths: the largest that declines little enough, or the smallest that leaves little enough wrong."""
         declines = self.kind == "declined"
         group = [a for a in answers if not declines or a.want != REFUSAL]
-        for hundredths in range(99, 0, -1) if declines else range(100):
-            unsure = [(a.confidence or 0.0) < hundredths / 100 for a in group]
-            bad = sum(
-                a.refused or low if declines else not a.exact and not low for a, low in zip(group, unsure, strict=True)
-            )
-            if bad <= self.share * len(group):
-                return hundredths / 100
-        return 0.0 if declines else 1.0
+        for hundredths in range(99, 0, -1) if declines else range(1, 100):
+            bound = hundredths / 100
+            declined = [a.refused or (a.confidence or 0.0) < bound for a in group]
+            bad = declined if declines else [not a.sure_right and not d for a, d in zip(group, declined, strict=True)]
+            if group and sum(bad) <= self.share * len(group):
+                return bound
+        return None
 
 
 def calibrate(
@@ -46,29 +47,36 @@ def calibrate(
     program = shutil.which(slmd)
     if program is None:
         raise UserError(f"{slmd}: not found; name the daemon with --slmd", 69)
-    found = {}
-    manifest = bundle.read(folder)
-    for name in manifest.tasks:
-        if sum(line["task"] == name for line in lines) >= LEAST:
-            found[name] = fitted(program, folder, path, engine, name)
-    if unknown := [name for name in bounds if name not in found]:
-        raise UserError(f"{path}: fewer than {LEAST} lines of {', '.join(unknown)}", 65)
-    rewrite(folder, manifest, {name: {"confidence_temperature": one["temperature"]} for name, one in found.items()})
+    tasks = bundle.read(folder).tasks
+    count = {name: sum(line["task"] == name for line in lines) for name in {*tasks, *bounds}}
+    if unknown := [name for name in bounds if name not in tasks]:
+        raise UserError(f"{folder}: no task {', '.join(unknown)}; there is {', '.join(tasks)}", 65)
+    fit = [name for name in tasks if count[name] >= LEAST]
+    if few := [name for name in bounds if name not in fit] or ([] if fit else list(tasks)):
+        raise UserError(f"{path}: fewer than {LEAST} lines of {', '.join(few)}", 65)
+    found = {name: fitted(program, folder, path, engine, name) for name in fit}
+    # A bound of an earlier fit means something else now.
+    rewrite(folder, {k: {"confidence_temperature": v["temperature"], "min_confidence": None} for k, v in found.items()})
     if bounds:
         own = [line for line in lines if line["task"] in bounds]
         with daemon.serve(slmd, folder, engine) as (socket, _):
             rows = [(line["task"], answer) for line, answer, _ in evaluate.run(socket, own, folder)]
-        chosen = {name: by.choose([a for task, a in rows if task == name]) for name, by in bounds.items()}
-        rewrite(folder, bundle.read(folder), {name: {"min_confidence": value} for name, value in chosen.items()})
-        for name, value in chosen.items():
+        for name, by in bounds.items():
+            value = by.choose([a for task, a in rows if task == name])
+            if value is None:
+                raise UserError(f"{name}: no min-confidence has at most {by.share:.3g} {by.kind}")
             found[name]["min_confidence"] = value
+        rewrite(folder, {name: {"min_confidence": found[name]["min_confidence"]} for name in bounds})
     return found
 
 
 def fitted(program: str, folder: Path, path: Path, engine: str, task: str) -> dict:
     """What `slmd calibrate --json` says."""
-    command = [program, "calibrate", "--dry-run", "--json", "--engine", engine, "--model", str(folder), "--task", task]
-    done = subprocess.run([*command, str(path)], capture_output=True, text=True, check=False)
+    with tempfile.TemporaryDirectory(prefix="slmd-calibrate-") as name:
+        config = Path(name) / "config.toml"  # not this machine's own, whose tasks may have the same names
+        config.write_text(daemon.config(folder, Path(name), engine, threads=2), encoding="utf-8")
+        command = [program, "calibrate", "--dry-run", "--json", "--config", str(config), "--task", task, str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"{task}: {done.stderr.strip()}", done.returncode)
     said = json.loads(done.stdout)
@@ -77,6 +85,12 @@ def fitted(program: str, folder: Path, path: Path, engine: str, task: str) -> di
     }
 
 
-def rewrite(folder: Path, manifest: bundle.Manifest, changes: dict[str, dict]) -> None:
+def rewrite(folder: Path, changes: dict[str, dict]) -> None:
+    """Change tasks of the manifest, which is refused where it has what would be lost."""
+    manifest, file = bundle.read(folder), folder / bundle.MANIFEST
+    said = tomllib.loads(file.read_text(encoding="utf-8"))
+    if tomllib.loads(bundle.render(manifest, said["files"])) != said:
+        raise UserError(f"{file}: has keys that this command would lose; write `confidence-temperature` by hand")
     tasks = {name: dataclasses.replace(task, **changes.get(name, {})) for name, task in manifest.tasks.items()}
     bundle.write(folder, dataclasses.replace(manifest, tasks=tasks))
+    (folder / bundle.SIGNATURE).unlink(missing_ok=True)

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from slmd_model.errors import UserError
+
 WITH_BAR = {"train", "finetune", "calibrate", "eval", "compare"}
 
 
@@ -225,7 +227,10 @@ def run_export_default(args) -> None:
 def run_calibrate(args) -> None:
     from slmd_model.calibrate import Bound, calibrate
 
-    bounds = {task: Bound(kind, share) for kind in ("declined", "wrong") for task, share in getattr(args, kind)}
+    chosen = [(task, Bound(kind, share)) for kind in ("declined", "wrong") for task, share in getattr(args, kind)]
+    bounds = dict(chosen)
+    if len(bounds) < len(chosen):
+        raise UserError("one --declined or --wrong for each task", 64)
     lines = read([args.lines], None)
     show({"tasks": calibrate(args.slmd, args.bundle, args.lines, lines, args.engine, bounds)}, args.json)
 

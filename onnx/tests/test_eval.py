@@ -10,7 +10,8 @@ pytest.importorskip("jsonschema", reason="jsonschema is not installed (onnx/setu
 
 from slmd_model import bundle, cli
 from slmd_model.bundle import Manifest, Task
-from slmd_model.calibrate import Bound
+from slmd_model.calibrate import Bound, rewrite
+from slmd_model.errors import UserError
 from slmd_model.scores import Answer
 
 SCHEMA = {"type": "object", "properties": {"intent": {"enum": ["on", "off"]}}, "required": ["intent"]}
@@ -81,22 +82,31 @@ def test_a_bound_declines_no_more_than_it_may():
     some = answers(*(i / 100 for i in range(100)))
     chosen = Bound("declined", 0.05).choose(some)
     assert sum(a.confidence < chosen for a in some) <= 5 < sum(a.confidence < chosen + 0.01 for a in some)
-    assert Bound("declined", 0.001).choose([*some, *answers(0.0)] * 2) == 0.0
+    assert Bound("declined", 0.001).choose([*some, *answers(0.0)] * 2) is None
     refusal = [Answer({"out_of_scope": True}, {"intent": "on"}, True, 0.0)]
     assert Bound("declined", 0.05).choose(some + refusal * 50) == chosen
 
 
 def test_a_bound_leaves_no_more_wrong_than_it_may():
     some = [Answer({"intent": "on"}, {"intent": "off" if i < 50 else "on"}, True, i / 100) for i in range(100)]
-    assert Bound("wrong", 0.5).choose(some) == 0.0
+    assert Bound("wrong", 0.5).choose(some) == 0.01
     assert Bound("wrong", 0.1).choose(some) == 0.4
     assert Bound("wrong", 0.0).choose(some) == 0.5
+    refused = [Answer({"intent": "on"}, {"out_of_scope": True}, True, 0.99)] * 50  # declined already, not wrong
+    assert Bound("wrong", 0.0).choose(some + refused) == 0.5
+    assert Bound("wrong", 0.0).choose([Answer({"intent": "on"}, {"intent": "off"}, True, 1.0)]) is None
 
 
 def test_confidences_are_kept_in_the_manifest(tmp_path):
     task = Task("t", confidence_fields=("/intent",), confidence_temperature=1.25, min_confidence=0.4)
     bundle.write(tmp_path, Manifest("x", "1", "MIT", tasks={"t": task, "u": Task("u")}))
     assert bundle.read(tmp_path).tasks == {"t": task, "u": Task("u")}
+    rewrite(tmp_path, {"u": {"min_confidence": 0.5}})
+    assert bundle.read(tmp_path).tasks["u"].min_confidence == 0.5
+    manifest = tmp_path / bundle.MANIFEST
+    manifest.write_text(manifest.read_text() + "stop = ['x']\n")  # of [task.u]: this tool knows none
+    with pytest.raises(UserError, match="lose"):
+        rewrite(tmp_path, {"u": {"min_confidence": 0.6}})
 
 
 def test_no_daemon_is_an_error_with_its_path(folder, tmp_path, capsys):

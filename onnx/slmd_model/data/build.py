@@ -107,13 +107,23 @@ def makers(data: Corpora) -> dict[str, Maker]:
     }
 
 
-def lines(data: Corpora, seed: int, share: float, kept: set[frozenset[str]]) -> Iterator[dict]:
-    """`share` of COUNTS lines of each source, none with the words of a sentence that is kept from training."""
+def spoken(line: dict) -> tuple[str, str]:
+    """The task, and the text without case and the marks at its ends: lines alike in both say the same."""
+    return line["task"], line["text"].lower().strip(" .,!?")
+
+
+def lines(
+    data: Corpora, seed: int, share: float, kept: set[frozenset[str]], others: set[tuple[str, str]]
+) -> Iterator[dict]:
+    """`share` of COUNTS lines of each source.
+
+    None has the words of a sentence in `kept`, whatever its task, none is `spoken` as one of `others`.
+    """
     for source, make in makers(data).items():
         r = random.Random(f"{seed} {source}")
         for _ in range(int(COUNTS[source] * share)):
             line = make(r)
-            while source.startswith("vehicle") and words_of(line["text"]) in kept:
+            while words_of(line["text"]) in kept or spoken(line) in others:
                 line = make(r)
             yield line
 
@@ -140,12 +150,14 @@ def build(sources: Path, frozen: Path, out: Path, seed: int, share: float = 1.0,
     data = corpora.read(sources)
     sets = report.Sets(data, sources, frozen)
     out.mkdir(parents=True, exist_ok=True)
-    train = list(lines(data, seed, share, {words_of(text) for text in sets.kept()}))
+    held = {part: list(sets.rows(part, seed)) for part in ("choose", "report")}
+    human = {spoken(line) for rows in held.values() for line in rows if line["source"] in report.HUMAN}
+    train = list(lines(data, seed, share, {words_of(text) for text in sets.kept()}, human))
     random.Random(seed).shuffle(train)
     write(out / "train.jsonl", train)
     seen = {line["text"] for line in train}
-    for part in ("choose", "report"):
-        rows = [line for line in sets.rows(part, seed) if line["source"] in report.HUMAN or line["text"] not in seen]
+    for part, all_rows in held.items():
+        rows = [line for line in all_rows if line["source"] in report.HUMAN or line["text"] not in seen]
         write(out / f"{part}.jsonl", rows)
         tell(f"{out / part}.jsonl: {len(rows)} lines")
     for name, schema in schemas(data).items():

@@ -35,7 +35,7 @@ NOT_NLU = [
     "share_location", "spending_history", "sync_device", "taxes", "tire_change", "transactions", "transfer",
     "travel_notification",
 ]  # fmt: skip
-SNIPS_NOT_NLU = ("RateBook", "SearchCreativeWork")
+SNIPS_NOT_NLU = ("RateBook",)
 UNSEEN = ["vaccines", "jump_start", "credit_score", "pto_used", "w2", "lost_luggage", "insurance", "tire_pressure"]
 
 
