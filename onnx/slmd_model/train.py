@@ -71,20 +71,22 @@ def new_model(tokenizer, shape: Shape) -> LlamaForCausalLM:
 
 
 def begin_from(start: Path) -> LlamaForCausalLM:
-    try:
-        model = LlamaForCausalLM.from_pretrained(start, dtype=torch.float32, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{start}: no checkpoint of a Llama ({str(error).splitlines()[0]})", 66) from None
-    if not model.config.tie_word_embeddings or model.config.attention_bias or model.config.mlp_bias:
-        raise UserError(f"{start}: `train` goes on with models of its own kind only; for others there is `finetune`")
-    return model
+    """The checkpoint `start`, which must be what `new_model` makes, in any size."""
+    missing = [name for name in ("config.json", "model.safetensors", *words.FILES) if not (start / name).is_file()]
+    if missing:
+        raise UserError(f"{start}: no checkpoint, {missing[0]} is missing", 66)
+    config = json.loads((start / "config.json").read_text(encoding="utf-8"))
+    wanted = {"model_type": "llama", "hidden_act": "silu", "tie_word_embeddings": True, "attention_bias": False}
+    other = [name for name, value in wanted.items() if config.get(name) != value]
+    if other or config.get("rope_parameters", {}).get("rope_type") != "default":
+        name = other[0] if other else "rope_parameters"
+        raise UserError(f"{start}: {name} is not as `train` makes it; for other models there is `finetune`")
+    return LlamaForCausalLM.from_pretrained(start, dtype=torch.float32, local_files_only=True)
 
 
 def copy_tokenizer(start: Path, hf: Path) -> None:
     hf.mkdir(parents=True, exist_ok=True)
     for name in words.FILES:
-        if not (start / name).is_file():
-            raise UserError(f"{start / name}: missing", 66)
         shutil.copyfile(start / name, hf / name)
 
 
@@ -156,6 +158,7 @@ class Run:
         random.Random(settings.seed).shuffle(self.lines)
         self.lines = self.lines[:CHOOSE_LINES]
         self.hf = out / "hf"
+        begun = begin_from(start) if start else None
         if start and not (self.hf / "tokenizer.json").is_file():
             copy_tokenizer(start, self.hf)
         if not (self.hf / "tokenizer.json").is_file():
@@ -169,10 +172,13 @@ class Run:
         self.examples = encode(tokenizer, lines)
         self.choose = encode(tokenizer, self.lines) if self.lines else None
         torch.manual_seed(settings.seed)
-        self.model = (begin_from(start) if start else new_model(tokenizer, shape)).to(self.device)
+        if begun and (begun.config.vocab_size != tokenizer.get_vocab_size() or self.pad is None):
+            raise UserError(f"{self.hf}: its tokenizer is not that of {start}; take another RUN_DIR")
+        self.model = (begun or new_model(tokenizer, shape)).to(self.device)
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.optimizers = optimizers(self.model, settings)
         self.step, self.seconds, self.tokens = 0, 0.0, 0
+        (out / "log.jsonl").touch()
         self.checkpoint = out / "checkpoint.pt"
         if self.checkpoint.is_file():
             self.load()

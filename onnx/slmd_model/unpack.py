@@ -23,8 +23,9 @@ def unpack(bundle: Path, out: Path) -> None:
     import torch
 
     file = bundle / "model.onnx"
-    if not file.is_file():
-        raise UserError(f"{file}: missing; a bundle of --layout genai holds it", 66)
+    for name in (file.name, "genai_config.json", *FILES):
+        if not (bundle / name).is_file():
+            raise UserError(f"{bundle / name}: missing; a bundle of --layout genai holds it", 66)
     graph = onnx.load(file).graph
     config = json.loads((bundle / "genai_config.json").read_text(encoding="utf-8"))["model"]
     model = empty(config, graph)
@@ -75,7 +76,7 @@ def product(graph, name: str):
     for node in graph.node:
         if node.op_type == "MatMulNBits" and node.input[1].startswith(name + "."):
             return node
-    raise UserError(f"{name}: no MatMulNBits reads it; unpack reads 4- and 8-bit bundles of --layout genai")
+    raise UserError(f"{name}: no MatMulNBits reads it; unpack reads 4- and 8-bit bundles of --layout genai, fused")
 
 
 def matrix(graph, name: str) -> np.ndarray:
@@ -85,7 +86,7 @@ def matrix(graph, name: str) -> np.ndarray:
     node = product(graph, name)
     sizes = {a.name: a.i for a in node.attribute}
     if len(node.input) > 3 and node.input[3]:
-        raise UserError(f"{name}: has zero points; only symmetric weights are unpacked")
+        raise UserError(f"{name}: has zero points (asymmetric, or k_quant); only weights without are unpacked")
     codes = numpy_helper.to_array(next(t for t in graph.initializer if t.name == node.input[1]))
     if sizes["bits"] == 4:
         codes = np.stack((codes & 15, codes >> 4), -1).reshape(*codes.shape[:-1], -1)
@@ -96,9 +97,13 @@ def matrix(graph, name: str) -> np.ndarray:
 
 def embedding(graph) -> np.ndarray:
     """In floats where the bundle has them, else the head's codes, which the embedding shares."""
-    names = {t.name for t in graph.initializer}
-    plain = "model.embed_tokens.weight"
-    return floats(graph, plain) if plain in names else matrix(graph, "lm_head.MatMul")
+    head = matrix(graph, "lm_head.MatMul")
+    if "model.embed_tokens.weight" not in {t.name for t in graph.initializer}:
+        return head
+    plain = floats(graph, "model.embed_tokens.weight")
+    if plain.shape != head.shape or np.abs(plain - head).max() > 0.2 * np.abs(plain).max():
+        raise UserError("the model has a head of its own; unpack is for models that share it with the embedding")
+    return plain
 
 
 def weights(graph, config: dict) -> dict[str, np.ndarray]:

@@ -1,6 +1,9 @@
 """Parts of human sentences: disjoint, and apart."""
 
-from slmd_model.data import corpora
+import json
+from pathlib import Path
+
+from slmd_model.data import build, corpora, report
 from slmd_model.data.splits import Index, near, split, without, words_of
 
 
@@ -32,3 +35,21 @@ def test_public_parts_are_apart(shared_data):
             parts = getattr(data, name)[part]
             assert len(parts) > 250
             assert sum(bool(fit.near(row["text"])) for row in parts) <= 0.01 * len(parts), (name, part)
+
+
+def test_no_training_line_says_what_is_held_out(shared_data, tmp_path):
+    frozen = Path(__file__).parent
+    build.build(shared_data, frozen, tmp_path, seed=1, share=0.03, tell=lambda text: None)
+    train, held = (
+        [json.loads(line) for name in names for line in (tmp_path / name).read_text().splitlines()]
+        for names in (("train.jsonl",), ("choose.jsonl", "report.jsonl"))
+    )
+    assert len(train) > 30_000
+    human = {build.spoken(line) for line in held if line["source"] in report.HUMAN}
+    assert not [line["text"] for line in train if build.spoken(line) in human]
+    commands = {words_of(text) for path in frozen.glob("vehicle_handwritten*.jsonl") for text in texts_of(path)}
+    assert not [line["text"] for line in train if words_of(line["text"]) in commands]
+
+
+def texts_of(path: Path) -> list[str]:
+    return [json.loads(line)["text"] for line in path.read_text().splitlines()]

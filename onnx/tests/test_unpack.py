@@ -43,13 +43,21 @@ def test_weights_come_back_within_a_step_of_their_codes(checkpoint, tmp_path, pr
 
 def test_training_goes_on_from_a_checkpoint(checkpoint, tmp_path):
     (tmp_path / "train.jsonl").write_text(json.dumps({"text": "on", "answer": {"on": 1}}) + "\n")
-    quiet = {"settings": Settings(steps=2), "tell": lambda text: None}
-    run = Run(tmp_path, tmp_path / "run", Shape(), start=checkpoint, **quiet)
-    was = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).state_dict()
+    shape = Shape(hidden=64, layers=2, feed_forward=96, heads=2, kv_heads=1, vocabulary=300)
+    quiet = {"shape": shape, "settings": Settings(steps=2, warmup=1), "tell": lambda text: None}
+    first, second = (tmp_path / name for name in ("first", "second"))
+    first.mkdir(), second.mkdir()
+    Run(tmp_path, first, **quiet).run()
+    run = Run(tmp_path, second, start=first / "hf", **quiet)
+    was = AutoModelForCausalLM.from_pretrained(first / "hf", dtype=torch.float32).state_dict()
     assert all(torch.equal(was[name], value) for name, value in run.model.state_dict().items())
-    assert (tmp_path / "run/hf/tokenizer.json").read_bytes() == (checkpoint / "tokenizer.json").read_bytes()
+    run.run()
+    assert any(not torch.equal(was[name], value) for name, value in run.model.state_dict().items())
+    assert (second / "hf/tokenizer.json").read_bytes() == (first / "hf/tokenizer.json").read_bytes()
     with pytest.raises(UserError, match="no checkpoint"):
-        Run(tmp_path, run.out, Shape(), start=tmp_path, **quiet)
+        Run(tmp_path, second, start=tmp_path, **quiet)
+    with pytest.raises(UserError, match="not that of"):
+        Run(tmp_path, second, start=checkpoint, **quiet)
 
 
 def test_what_is_no_such_bundle_is_told(tmp_path):
