@@ -38,7 +38,7 @@ class Bound:
 
 
 def calibrate(
-    slmd: str, folder: Path, path: Path, lines: list[dict], engine: str, bounds: dict[str, Bound]
+    slmd: str, folder: Path, path: Path, lines: list[dict], engine: str, threads: int, bounds: dict[str, Bound]
 ) -> dict[str, dict]:
     """Fit `confidence-temperature` of every task on the lines of the file `path`; figures by task.
 
@@ -47,6 +47,8 @@ def calibrate(
     program = shutil.which(slmd)
     if program is None:
         raise UserError(f"{slmd}: not found; name the daemon with --slmd", 69)
+    if not (folder / bundle.MANIFEST).is_file():
+        raise UserError(f"{folder}: no {bundle.MANIFEST}", 66)
     tasks = bundle.read(folder).tasks
     count = {name: sum(line["task"] == name for line in lines) for name in {*tasks, *bounds}}
     if unknown := [name for name in bounds if name not in tasks]:
@@ -54,12 +56,12 @@ def calibrate(
     fit = [name for name in tasks if count[name] >= LEAST]
     if few := [name for name in bounds if name not in fit] or ([] if fit else list(tasks)):
         raise UserError(f"{path}: fewer than {LEAST} lines of {', '.join(few)}", 65)
-    found = {name: fitted(program, folder, path, engine, name) for name in fit}
+    found = {name: fitted(program, folder, path, engine, threads, name) for name in fit}
     # A bound of an earlier fit means something else now.
     rewrite(folder, {k: {"confidence_temperature": v["temperature"], "min_confidence": None} for k, v in found.items()})
     if bounds:
         own = [line for line in lines if line["task"] in bounds]
-        with daemon.serve(slmd, folder, engine) as (socket, _):
+        with daemon.serve(slmd, folder, engine, threads) as (socket, _):
             rows = [(line["task"], answer) for line, answer, _ in evaluate.run(socket, own, folder)]
         for name, by in bounds.items():
             value = by.choose([a for task, a in rows if task == name])
@@ -70,11 +72,11 @@ def calibrate(
     return found
 
 
-def fitted(program: str, folder: Path, path: Path, engine: str, task: str) -> dict:
+def fitted(program: str, folder: Path, path: Path, engine: str, threads: int, task: str) -> dict:
     """What `slmd calibrate --json` says."""
     with tempfile.TemporaryDirectory(prefix="slmd-calibrate-") as name:
         config = Path(name) / "config.toml"  # not this machine's own, whose tasks may have the same names
-        config.write_text(daemon.config(folder, Path(name), engine, threads=2), encoding="utf-8")
+        config.write_text(daemon.config(folder, Path(name), engine, threads), encoding="utf-8")
         command = [program, "calibrate", "--dry-run", "--json", "--config", str(config), "--task", task, str(path)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -232,7 +232,8 @@ def run_calibrate(args) -> None:
     if len(bounds) < len(chosen):
         raise UserError("one --declined or --wrong for each task", 64)
     lines = read([args.lines], None)
-    show({"tasks": calibrate(args.slmd, args.bundle, args.lines, lines, args.engine, bounds)}, args.json)
+    found = calibrate(args.slmd, args.bundle, args.lines, lines, args.engine, args.threads, bounds)
+    show({"tasks": found}, args.json)
 
 
 def read(paths: list[Path], limit: int | None, tasks: list[str] | None = None) -> list[dict]:

@@ -278,7 +278,7 @@ def train(data: Path, out: Path, shape: Shape, settings: Settings, start: Path |
     out.mkdir(parents=True, exist_ok=True)
     run = Run(data, out, shape, settings, start=start)
     with (out / "settings.jsonl").open("a") as file:
-        made = {"from": run.step, "shape": dataclasses.asdict(shape), "settings": dataclasses.asdict(settings)}
-        made |= {"start": str(start)} if start else {}
+        origin = {"start": str(start)} if start else {"shape": dataclasses.asdict(shape)}
+        made = {"from": run.step, **origin, "settings": dataclasses.asdict(settings)}
         file.write(json.dumps(made) + "\n")
     run.run()

@@ -37,3 +37,13 @@ def reference():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory) -> Path:
+    """A tiny Llama that memorised a few short conversations, as a Hugging Face folder."""
+    from slmd_model import random_weights
+
+    out = tmp_path_factory.mktemp("tiny")
+    random_weights.make("tiny", out, seed=0, tokenizer=None, memorise=60, report=lambda text: None)
+    return out

@@ -8,17 +8,10 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed (onnx/setup-python)")
 pytest.importorskip("onnxruntime_genai", reason="onnxruntime-genai is not installed (onnx/setup-python)")
 
-from slmd_model import bundle, golden, random_weights
+from slmd_model import bundle, golden
 from slmd_model.errors import UserError
 from slmd_model.export import Request, export
 from slmd_model.genai import Options
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    out = tmp_path_factory.mktemp("tiny")
-    random_weights.make("tiny", out, seed=0, tokenizer=None, memorise=60, report=lambda text: None)
-    return out
 
 
 @pytest.mark.parametrize(

@@ -10,19 +10,11 @@ pytest.importorskip("onnxruntime_genai", reason="onnxruntime-genai is not instal
 import torch
 from transformers import AutoModelForCausalLM
 
-from slmd_model import random_weights
 from slmd_model.errors import UserError
 from slmd_model.export import Request, export
 from slmd_model.genai import Options
 from slmd_model.train import Run, Settings, Shape
 from slmd_model.unpack import unpack
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    out = tmp_path_factory.mktemp("tiny")
-    random_weights.make("tiny", out, seed=0, tokenizer=None, memorise=60, report=lambda text: None)
-    return out
 
 
 @pytest.mark.parametrize(("precision", "mixed", "step"), [("int8", "", 1 / 127), ("int4", "last_matmul:int8", 1 / 7)])
