@@ -117,7 +117,7 @@ fn a_model_s_life() {
     assert_eq!((&said["installed"], &said["activated"]), (&true.into(), &false.into()));
     assert_eq!(case.active(), None);
     let said = case.json(0, &["activate"]);
-    assert_eq!(said["trial"]["goldens"], 11);
+    assert_eq!(said["trial"]["goldens"], 10);
     assert!(said["trial"]["decode_ms"].as_f64().unwrap() > 0.0);
     assert_eq!(case.active().as_deref(), Some("1"));
 
