@@ -85,11 +85,15 @@ fn slots_do_not_disturb_each_other_and_rows_share_a_step() {
     }
 }
 
+/// ONNX Runtime has other kernels for one row than for several on some CPUs: a sum in another order now
+/// and then rounds an eight-bit activation to the neighbouring code (docs/reproducibility.md).
+const ROWS_TOLERANCE: f32 = 0.1;
+
 #[test]
 fn rows_at_any_slots_give_what_single_rows_give() {
     for model in ["tiny-int4", "tiny-int4-asym", "tiny-int8", "tiny-int4-kv8"] {
         let Some(mut engine) = load(model, &common::rows::options()) else { continue };
-        common::rows::check(&mut engine);
+        common::rows::check(&mut engine, ROWS_TOLERANCE);
     }
 }
 

@@ -140,7 +140,7 @@ fn slots_do_not_disturb_each_other_and_rows_share_a_step() {
 fn rows_at_any_slots_give_what_single_rows_give() {
     for model in ["tiny-int4", "tiny-int4-asym", "tiny-fp32"] {
         let Some(mut engine) = load(model, &common::rows::options()) else { continue };
-        common::rows::check(&mut engine);
+        common::rows::check(&mut engine, 0.0);
     }
 }
 
