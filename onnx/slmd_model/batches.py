@@ -33,6 +33,7 @@ def read_lines(path: Path) -> list[dict]:
     """Lines of {"task", "text", "answer"}; an answer that is not text is written as compact JSON.
 
     A line without a task is of the default model's first one, one without a source is of its file.
+    Of a line with `"open": true` the answer is known in its beginning only: nothing is learned of what follows.
     """
     if not path.is_file():
         raise UserError(f"{path}: missing; it holds JSON lines of task, text, answer (see onnx/README.md)", 66)
@@ -59,7 +60,9 @@ def encode(tokenizer, lines: list[dict]) -> Examples:
     for at in range(0, len(lines), 2000):  # an Encoding object takes kilobytes
         part = lines[at : at + 2000]
         prompts = tokenizer.encode_batch_fast([words.render(line["task"], line["text"]) for line in part])
-        answers = tokenizer.encode_batch_fast([line["answer"] + words.END for line in part])
+        answers = tokenizer.encode_batch_fast(
+            [line["answer"] + ("" if line.get("open") else words.END) for line in part]
+        )
         for prompt, answer in zip(prompts, answers, strict=True):
             row = (prompt.ids + answer.ids)[: words.CONTEXT]
             starts.append(end + len(prompt.ids))

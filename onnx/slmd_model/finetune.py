@@ -49,7 +49,8 @@ def open_checkpoint(hf: Path):
 def encode(tokenizer, line: dict, limit: int) -> tuple[list[int], int]:
     """(ids of prompt and answer, length of the prompt)."""
     prompt = golden.encode(tokenizer, Question(line["text"], line["task"]), line["task"])
-    answer = tokenizer(line["answer"], add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+    end = [] if line.get("open") else [tokenizer.eos_token_id]
+    answer = tokenizer(line["answer"], add_special_tokens=False)["input_ids"] + end
     return (prompt + answer)[:limit], len(prompt)
 
 

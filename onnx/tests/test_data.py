@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slmd_model.data import alert, dtc, idioms, loose, outside, signals, utterances, vehicle
+from slmd_model.data import alert, dtc, grounds, idioms, loose, outside, phrases, public, signals, utterances, vehicle
 
 HANDWRITTEN = sorted(Path(__file__).parent.glob("vehicle_handwritten*.jsonl"))
 COMPILES = {
@@ -118,3 +118,69 @@ def test_idioms_follow_the_schema():
         text, actions, _ = idioms.idiom(r)
         signals.check({"actions": actions})
         assert text.strip() and not re.search(r"[{}()\[\]|#@]|  ", text), text
+
+
+def test_a_reason_adds_no_action():
+    r = random.Random(2)
+    for _ in range(2000):
+        text, actions, _ = vehicle.clause(r)
+        why = grounds.ground(actions[0], r)
+        told = loose.reasoned(text, why or loose.reason(r), r.random() < 0.5, r)
+        assert text in told and not re.search(r"[{}()\[\]|#@]|  ", told), told
+
+
+def test_every_reason_reads_and_every_line_of_them_is_for_some_signal():
+    r = random.Random(2)
+    for pattern, _, reasons in grounds.COMPILED:
+        assert any(pattern.search(signal) for group in signals.GROUPS for signal in group.signals), pattern
+        for reason in reasons:
+            text = phrases.expand(reason.replace("{w}", grounds.WHO).replace("{t}", grounds.THEY), r)
+            assert text.strip() and not re.search(r"[{}()\[\]|]", text), text
+
+
+@pytest.mark.parametrize(
+    ("action", "reason", "not_a_reason"),
+    [
+        ({"signal": "Vehicle.Cabin.Seat.Row1.DriverSide.HeatingCooling", "op": "set", "value": 0}, "burning", "icy"),
+        ({"signal": "Vehicle.Cabin.Door.*.*.Window.Position", "op": "set", "value": 100}, "fresh air", "windy"),
+        ({"signal": "Vehicle.Body.Trunk.Rear.IsOpen", "op": "set", "value": False}, "loaded", "hands full"),
+        ({"signal": "Vehicle.Cabin.HVAC.Station.*.*.Temperature", "op": "set", "value": 20}, "how i like it", "brr"),
+    ],
+)
+def test_reasons_go_with_what_is_wanted(action, reason, not_a_reason):
+    r = random.Random(2)
+    told = " ".join(grounds.ground(action, r) for _ in range(400))
+    assert reason in told and not_a_reason not in told
+
+
+def test_a_statement_and_a_command_are_no_two_commands():
+    r = random.Random(2)
+    for _ in range(1000):
+        states = [grounds.states(text) for text, _, _ in vehicle.several(2, r)]
+        assert states[0] == states[1]
+
+
+def test_intents_of_other_corpora_are_those_of_the_task(shared_data):
+    def intents(name):
+        return {row["intent"] for row in public.load(shared_data / "commands" / name)}
+
+    nlu, snips, clinc = (intents(f"{name}_train.jsonl") for name in ("nlu_eval", "snips", "clinc"))
+    meant = set(public.NLU_INTENT.values()) | {to for rules in public.NLU_INTENTS.values() for _, to in rules}
+    named = set(public.NLU_INTENT) | set(public.NLU_INTENTS)
+    assert meant <= nlu and named <= clinc | snips
+    assert set(public.SNIPS_INTENT.values()) <= snips and set(public.SNIPS_INTENT) <= nlu | clinc
+    assert not named & {*utterances.NOT_NLU, *utterances.UNSEEN, *utterances.SNIPS_NOT_NLU}
+
+
+@pytest.mark.parametrize(
+    ("intent", "text", "meant"),
+    [
+        ("todo_list_update", "take milk off my list", "lists_remove"),
+        ("todo_list_update", "put milk on my list", "lists_createoradd"),
+        ("change_volume", "make it louder", "audio_volume_up"),
+        ("change_volume", "change the volume to 4", None),
+        ("apr", "what is my apr", None),
+    ],
+)
+def test_an_intent_of_another_corpus(intent, text, meant):
+    assert public.nlu_intent({"intent": intent, "text": text}) == meant

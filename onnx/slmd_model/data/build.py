@@ -21,11 +21,13 @@ COUNTS = {
     "vehicle/public": 40_000,
     "intent": 220_000,
     "intent/outside": 40_000,
+    "intent/like": 30_000,
     "snips": 150_000,
+    "snips/like": 4_000,
     "snips/outside": 8_000,
-    "alert": 120_000,
+    "alert": 60_000,
     "alert/outside": 2_000,
-    "dtc": 170_000,
+    "dtc": 70_000,
     "dtc/outside": 5_000,
     # Not a task of the bundle: 150 intents more teach what words mean.
     "clinc": 45_000,
@@ -72,6 +74,25 @@ def intent_refusal(data: Corpora) -> Maker:
     return lambda r: row("intent", text(r), REFUSAL, "intent/outside")
 
 
+def like(task: str, rows: list[dict], intent_of: Callable[[dict], str | None]) -> Maker:
+    """Sentences of other corpora whose intent is known, and nothing about their slots: open answers."""
+    known = [(row["text"], intent) for row in rows if (intent := intent_of(row))]
+    by_intent = utterances.grouped(known, lambda pair: pair[1])
+
+    def make(r: random.Random) -> dict:
+        text, intent = r.choice(r.choice(by_intent))
+        answer = f'{{"intent":"{intent}'
+        return {
+            "task": task,
+            "text": utterances.loosened(text, r),
+            "answer": answer,
+            "source": task + "/like",
+            "open": True,
+        }
+
+    return make
+
+
 def public_vehicle(data: Corpora) -> Maker:
     """Public sentences: refusals, and a fifth of media commands, which are rarer."""
     rows = [(line["text"], public.vehicle_answer(line)) for line in data.vehicle("fit")]
@@ -98,7 +119,11 @@ def makers(data: Corpora) -> dict[str, Maker]:
         "vehicle/public": public_vehicle(data),
         "intent": lambda r: row("intent", *nlu.example(r), "intent"),
         "intent/outside": intent_refusal(data),
+        "intent/like": like("intent", data.clinc["fit"] + data.snips["fit"], public.nlu_intent),
         "snips": lambda r: row("snips", *snips.example(r), "snips"),
+        "snips/like": like(
+            "snips", data.clinc["fit"] + data.nlu["fit"], lambda line: public.SNIPS_INTENT.get(line["intent"])
+        ),
         "snips/outside": lambda r: row("snips", r.choice(not_snips), REFUSAL, "snips/outside"),
         "alert": lambda r: row("alert", *alert.example(r), "alert"),
         "alert/outside": refused("alert", "alert/outside", anything),

@@ -21,6 +21,14 @@ i (forgot|left it on|just got in|just woke up|just washed it|need both hands)
 somebody (is coming|left it that way|asked me to|is at the door)
 it (smells|stinks|is nasty|feels odd) (in here|out there|today)
 (good morning|good evening|hi there|welcome back|right|listen|excuse me|sorry|one more thing|you know what|alright then)
+(my (wife|husband|doctor|instructor|mum|boss) (keeps telling|told|asked) me to|that's what my (dad|wife|instructor) (does|says|would do))
+(it's been|what) (a long day|a day|a week|one of those days)|it was a long day
+i (nearly|almost) (forgot|fell asleep|missed it|hit something)|i keep forgetting
+(this is|it's) (my first time in this car|a rental|a hire car|my wife's car|new to me)
+(we have|there are) (guests|four of us|three people|passengers) (in the car|on board|today)
+(before|while) (we go|we leave|i forget|we're stopped|i'm driving|we're waiting|they get in)
+(i'll|we'll) be (back in a minute|there soon|five minutes|right back)
+(the|my) (hands|arms) are full|i've got my hands full|i'm (eating|holding the coffee|wearing mittens)
 """
 FILLERS = "uh|um|uhm|er|like|you know|well|i mean|hmm|so|actually|basically|just|maybe|kind of"
 CORRECTIONS = (
@@ -64,12 +72,22 @@ def misheard(text: str, r: random.Random) -> str:
     return " ".join(words)
 
 
-def reasoned(text: str, r: random.Random) -> str:
-    """The command with a reason before or after it."""
-    reason = top(REASONS, r)
-    if r.random() < 0.6:
-        return reason + r.choice([", ", ", ", " ", " so ", ". ", " - "]) + text
-    return text + r.choice([", ", ", ", " ", " because ", ", cause "]) + reason
+def reason(r: random.Random) -> str:
+    """A reason that goes with any command."""
+    return top(REASONS, r)
+
+
+def reasoned(text: str, why: str, before: bool, r: random.Random) -> str:
+    """The command with a reason before or after it, in one sentence or two."""
+    if r.random() < 0.4:
+        why = re.sub(r"^(my \w+|the [a-z]+|this \w+|everyone|somebody|he|she|who) is\b", r"\1's", why)
+    if before:
+        return why + r.choice([", ", ", ", ", ", " ", " so ", ", so ", ". ", " - ", " and so ", ", please "]) + text
+    return (
+        text
+        + r.choice([", ", ", ", " ", " because ", ", cause ", " since ", ", as ", ". ", " - ", ", you know "])
+        + why
+    )
 
 
 def contrasted(text: str, wrong: str, r: random.Random) -> str:

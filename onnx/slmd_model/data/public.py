@@ -57,3 +57,44 @@ def vehicle_answer(row: dict) -> dict | None:
     if intent in UNCLEAR:
         return None
     return {"out_of_scope": True}
+
+
+# Intents of CLINC and SNIPS that mean what one of NLU-Evaluation-Data does, whose slots they do not name.
+NLU_INTENT = {
+    "alarm": "alarm_set", "time": "datetime_query", "date": "datetime_query", "weather": "weather_query",
+    "play_music": "play_music", "what_song": "music_query", "todo_list": "lists_query", "shopping_list": "lists_query",
+    "calendar": "calendar_query", "meeting_schedule": "calendar_query", "schedule_meeting": "calendar_set",
+    "reminder_update": "calendar_set", "restaurant_suggestion": "recommendation_locations", "recipe": "cooking_recipe",
+    "cook_time": "cooking_recipe", "ingredients_list": "cooking_recipe", "definition": "qa_definition",
+    "calculator": "qa_maths", "exchange_rate": "qa_currency", "tell_joke": "general_joke",
+    "traffic": "transport_traffic", "directions": "transport_query", "distance": "transport_query",
+    "uber": "transport_taxi", "book_flight": "transport_ticket", "thank_you": "general_praise",
+    "yes": "general_affirm", "no": "general_negate", "cancel": "general_commandstop", "repeat": "general_repeat",
+    "meaning_of_life": "general_quirky", "are_you_a_bot": "general_quirky", "how_old_are_you": "general_quirky",
+    "do_you_have_pets": "general_quirky", "what_are_your_hobbies": "general_quirky",
+    "where_are_you_from": "general_quirky", "who_made_you": "general_quirky", "what_is_your_name": "general_quirky",
+    "GetWeather": "weather_query", "PlayMusic": "play_music", "SearchScreeningEvent": "recommendation_movies",
+}  # fmt: skip
+SNIPS_INTENT = {"weather_query": "GetWeather", "weather": "GetWeather", "update_playlist": "AddToPlaylist"}
+# The same where one intent of CLINC is several: the first expression found in the sentence tells.
+LISTS = ((r"\b(remove|delete|off|scratch|erase|clear|strike)\b", "lists_remove"), (r"", "lists_createoradd"))
+NLU_INTENTS = {
+    "todo_list_update": LISTS,
+    "shopping_list_update": LISTS,
+    "calendar_update": (
+        (r"\b(remove|delete|off|erase|clear|cancel|get rid|take out|scratch|wipe)\b", "calendar_remove"),
+        (r"", "calendar_set"),
+    ),
+    "change_volume": (
+        (r"\b(up|louder|raise[d]?|increase[d]?|higher|crank)\b", "audio_volume_up"),
+        (r"\b(down|lower|quiet|quieter|decrease[d]?|reduce[d]?|softer)\b", "audio_volume_down"),
+    ),
+}
+
+
+def nlu_intent(row: dict) -> str | None:
+    """The intent of NLU-Evaluation-Data that a sentence of another corpus has, None where it is unclear."""
+    for pattern, intent in NLU_INTENTS.get(row["intent"], ()):
+        if re.search(pattern, row["text"].lower()):
+            return intent
+    return NLU_INTENT.get(row["intent"])

@@ -6,8 +6,10 @@ more than the few thousand sentences, values are exchanged for others of the
 same slot, and for made-up names where any words can be one.
 """
 
+import functools
 import random
 from collections import defaultdict
+from collections.abc import Callable
 
 REFUSAL = {"out_of_scope": True}
 VALUE_LENGTH = 64
@@ -55,6 +57,14 @@ def pieces(row: dict) -> list[tuple[str, str | None]] | None:
     return [*parts, (text[at:], None)]
 
 
+def grouped(items: list, key: Callable) -> list[list]:
+    """The items with one key together."""
+    groups: dict = defaultdict(list)
+    for item in items:
+        groups[key(item)].append(item)
+    return list(groups.values())
+
+
 class Sentences:
     """The sentences of one corpus that are for fitting, and variations of them."""
 
@@ -66,10 +76,7 @@ class Sentences:
                 for intent in (row["intent"], ""):
                     self.values[intent, slot["slot"]].append(slot["value"])
         self.words = sorted({word for row in rows for word in row["text"].split() if word.isalpha()})
-        by_intent: dict[str, list[dict]] = defaultdict(list)
-        for row in rows:
-            by_intent[row["intent"]].append(row)
-        self.by_intent = list(by_intent.values())
+        self.by_intent = grouped(rows, lambda row: row["intent"])
 
     def name(self, r: random.Random) -> str:
         """Any words, as a title could have them."""
@@ -82,7 +89,13 @@ class Sentences:
             return self.name(r)
         known = self.values[intent, slot]
         known = known if len(known) >= ENOUGH else self.values["", slot]
+        if roll < 0.4:  # each value as often as another: rare ones are to be known too
+            known = self.kinds(intent if known is self.values[intent, slot] else "", slot)
         return r.choice(known) if roll < 0.65 else value
+
+    @functools.cache  # noqa: B019 - as long as the sentences
+    def kinds(self, intent: str, slot: str) -> list[str]:
+        return sorted(set(self.values[intent, slot]))
 
     def vary(self, row: dict, r: random.Random) -> tuple[str, dict]:
         """The row with some values exchanged, and now and then in another case."""
@@ -94,9 +107,12 @@ class Sentences:
         if r.random() < 0.12:
             change = r.choice([str.lower, str.lower, str.title, str.upper])
             parts = [(change(text), slot) for text, slot in parts]
-        if r.random() < 0.25:
+        roll = r.random()
+        if roll < 0.15:
             at = r.randrange(len(parts))
             parts[at] = (parts[at][0] if parts[at][1] else drop(parts[at][0], r), parts[at][1])
+        elif roll < 0.35:
+            parts = [(text if slot else thinned(text, r), slot) for text, slot in parts]
         slots = [{"slot": slot, "value": text[:VALUE_LENGTH]} for text, slot in parts if slot]
         return "".join(text for text, _ in parts), {"intent": row["intent"], "slots": slots}
 
@@ -116,9 +132,17 @@ def drop(text: str, r: random.Random) -> str:
     return " ".join(words)
 
 
+def thinned(text: str, r: random.Random) -> str:
+    """The text without one word in six: what is left must do, so that no single word is leant on."""
+    words = text.split(" ")
+    kept = [word for word in words if not word or r.random() > 1 / 6]
+    return " ".join(kept) if any(kept) else text
+
+
 def loosened(text: str, r: random.Random) -> str:
-    """The sentence, a quarter of the time without one of its words."""
-    return drop(text, r) if r.random() < 0.25 else text
+    """The sentence, a third of the time without some of its words."""
+    roll = r.random()
+    return drop(text, r) if roll < 0.15 else thinned(text, r) if roll < 0.35 else text
 
 
 def schema(title: str, rows: list[dict]) -> dict:

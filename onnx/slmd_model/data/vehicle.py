@@ -9,7 +9,7 @@ single seat or window.
 
 import random
 
-from slmd_model.data import loose
+from slmd_model.data import grounds, loose
 from slmd_model.data import signals as s
 from slmd_model.data.body import (
     ambient,
@@ -145,10 +145,28 @@ def of_the_body(r: random.Random) -> str:
     return dress(" ".join(topic(r)[0].split()), r)
 
 
+def several(count: int, r: random.Random) -> list:
+    """Commands of one sentence. A statement beside a command is a reason: so all of them state, or none does."""
+    parts = [idiom(r) if r.random() < IDIOM_SHARE else clause(r) for _ in range(count)]
+    if len({grounds.states(text) for text, _, _ in parts}) > 1:
+        for at in range(count):
+            while grounds.states(parts[at][0]):
+                parts[at] = clause(r)
+    return parts
+
+
+def reason(text: str, action: dict, r: random.Random) -> str:
+    """Why `action` is wanted: mostly what goes with it, now and then what would be a command alone."""
+    roll = r.random()
+    found = grounds.ground(action, r) if roll < 0.65 else None
+    if 0.65 <= roll < 0.8 and not grounds.states(text):
+        found = grounds.remark(action, r)
+    return found or loose.reason(r)
+
+
 def command(r: random.Random) -> tuple[str, dict]:
     """A sentence and its answer."""
-    count = r.choices([1, 2, 3], [79, 18, 3])[0]
-    parts = [idiom(r) if r.random() < IDIOM_SHARE else clause(r) for _ in range(count)]
+    parts = several(r.choices([1, 2, 3], [84, 13, 3])[0], r)
     text = parts[0][0]
     for part, _, _ in parts[1:]:
         text += r.choice(JOINS) + part
@@ -164,17 +182,19 @@ def command(r: random.Random) -> tuple[str, dict]:
         text += r.choice([" ", " ", ", "]) + r.choice(AFTER)
     answer = {"actions": actions}
     s.check(answer)
-    return dress(loosen(text, r, count == 1), r, question), answer
+    return dress(loosen(text, actions, r, len(parts) == 1), r, question), answer
 
 
-def loosen(text: str, r: random.Random, single: bool) -> str:
-    """What goes around a command in speech, in a third of the sentences."""
+def loosen(text: str, actions: list[dict], r: random.Random, single: bool) -> str:
+    """What goes around a command in speech, in two sentences of five."""
     roll = r.random()
-    if roll < 0.09:
-        text = loose.reasoned(text, r)
-    elif roll < 0.13 and single:
+    if roll < 0.17:
+        before = r.random() < 0.6
+        why = reason(text, actions[0 if before else -1], r)
+        text = loose.reasoned(text, why, before, r)
+    elif roll < 0.21 and single:
         text = loose.contrasted(text, clause(r)[0], r)
-    elif roll < 0.16 and single:
+    elif roll < 0.24 and single:
         text = loose.corrected_number(text, r) or text
     if r.random() < 0.08:
         text = loose.filled(text, r)
