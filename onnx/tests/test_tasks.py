@@ -43,6 +43,34 @@ def test_a_missing_table_is_named(tmp_path):
         dtc.read(tmp_path / "none.csv")
 
 
+def test_misplaced_meanings_are_put_right():
+    rows = [["P0100", "air;"], ["P0126", "extra"], ["P0301", "closed loop"], ["P0382", "one"], ["P0420", "another's"],
+            ["P0750", "catalyst"], ["P0751", "shift  solenoid/"], ["P1100", "a maker's"]]  # fmt: skip
+    assert dtc.generic(rows) == {
+        "P0100": "air", "P0126": "closed loop", "P0301": "one", "P0420": "catalyst", "P0750": "shift solenoid",
+    }  # fmt: skip
+
+
+def test_the_table_says_what_the_standard_does(shared_data):
+    table = dtc.read(shared_data / "vehicle" / "obd-trouble-codes.csv")
+    assert len(table) == 437 and all(code <= dtc.LAST for code in table)
+    for code, meaning in {
+        "P0115": "Engine Coolant Temperature Circuit", "P0128": "Coolant Thermostat", "P0135": "(Bank 1 Sensor 1)",
+        "P0141": "Heater Circuit Malfunction (Bank 1 Sensor 2)", "P0174": "Lean (Bank 2)", "P0204": "Cylinder 4",
+        "P0300": "Random", "P0304": "Cylinder 4", "P0325": "Knock Sensor 1", "P0335": "Crankshaft", "P0340": "Camshaft",
+        "P0401": "Insufficient", "P0430": "(Bank 2)", "P0442": "small leak", "P0455": "gross leak",
+        "P0500": "Vehicle Speed", "P0506": "Lower", "P0563": "High", "P0606": "Processor", "P0740": "Torque Converter",
+    }.items():  # fmt: skip
+        assert meaning in table[code], code
+
+
+def test_another_edition_of_the_table_is_refused(tmp_path):
+    path = tmp_path / "codes.csv"
+    path.write_text('"P0101","x"\n"P0126","y"\n"P0750","z"\n"P0751","z"\n')
+    with pytest.raises(UserError, match="P0101"):
+        dtc.read(path)
+
+
 def test_machine_rules_are_those_of_the_data(shared_data):
     failures = {"power": "PWF", "overstrain": "OSF", "heat_dissipation": "HDF"}
     with (shared_data / "factory" / "ai4i2020_train.csv").open(encoding="utf-8") as file:

@@ -1,11 +1,16 @@
 """Trouble codes: `P0420`, plain or inside a sentence, to {"code", "meaning"}; unknown codes are refused.
 
-The meanings are those of a table of 3,071 codes (obd-trouble-codes.csv, MIT):
-the model recalls them, so it knows no others.
+Known are the generic codes P0100 to P0750, which mean the same in every car
+(SAE J2012, ISO 15031-6). Their meanings come from obd-trouble-codes.csv (MIT),
+which is a row off in most of them: from P0126 on a code's meaning stands in
+the next row, and from P0751 on the rows slip further. What a maker defines for
+itself (P1..., B1..., C1..., U1...) has another meaning at another one's, and
+is refused with the rest.
 """
 
 import csv
 import random
+import re
 from pathlib import Path
 
 from slmd_model.data.phrases import dress, expand
@@ -37,13 +42,44 @@ why (do i|does my car) (have|get|show) {c}
 """
 
 
+LAST, MISPLACED_FROM = "P0750", "P0126"
+WRONG = {"P0382", "P0562", "P0601"}  # another code's meaning, or one maker's, even in the right row
+SPELLING = {"Petal": "Pedal", "Malfuction": "Malfunction", "Malfucntion": "Malfunction", "(ROM)": " (ROM)"}
+ANCHORS = {  # of SAE J2012: what the table must say once its rows are put right
+    "P0101": "Mass or Volume Air Flow Circuit Range/Performance Problem",
+    "P0171": "Fuel Trim System Lean (Bank 1)",
+    "P0301": "Cylinder 1 Misfire Detected",
+    "P0420": "Catalyst System Efficiency Below Threshold (Bank 1)",
+    "P0700": "Transmission Control System Malfunction",
+}
+
+
+def generic(rows: list[list[str]]) -> dict[str, str]:
+    """The generic codes of the table's rows, each with its own meaning."""
+    codes = [code.strip() for code, _ in rows]
+    if LAST not in codes or MISPLACED_FROM not in codes:
+        return {}
+    first, last = codes.index(MISPLACED_FROM), codes.index(LAST)
+    table = {}
+    for at, code in enumerate(codes[: last + 1]):
+        meaning = " ".join(rows[at + (at >= first)][1].split()).strip(";/ ")
+        for wrong, right in SPELLING.items():
+            meaning = re.sub(rf"(?<! ){re.escape(wrong)}" if wrong[0] == "(" else wrong, right, meaning)
+        if code not in WRONG:
+            table[code] = meaning[:MEANING_LENGTH]
+    return table
+
+
 def read(path: Path) -> dict[str, str]:
-    """Code -> meaning, white space squeezed."""
+    """Code -> meaning of the generic codes in the table at `path`."""
     if not path.is_file():
         raise UserError(f"{path}: missing; the task `dtc` needs the table of trouble codes (see onnx/README.md)", 66)
     with path.open(encoding="utf-8", newline="") as file:
-        table = {code.strip(): " ".join(meaning.split()) for code, meaning in csv.reader(file)}
-    return {code: meaning[:MEANING_LENGTH] for code, meaning in table.items()}
+        table = generic([row for row in csv.reader(file) if len(row) == 2])
+    off = [code for code, meaning in ANCHORS.items() if table.get(code) != meaning]
+    if off:
+        raise UserError(f"{path}: {off[0]} is not where it was: another edition of the table; see data/dtc.py")
+    return table
 
 
 def answer(code: str, table: dict[str, str]) -> dict:
@@ -59,7 +95,7 @@ def unknown(table: dict[str, str], r: random.Random) -> str:
             code[at] = r.choice("PBCU" if at == 0 else "0123" if at == 1 else "0123456789")
             code = "".join(code)
         else:
-            code = r.choice("PBCU") + r.choice("0123") + "".join(r.choices("0123456789", k=3))
+            code = r.choice("PPBCU") + r.choice("01123") + "".join(r.choices("0123456789", k=3))
         if code not in table:
             return code
 
@@ -74,7 +110,7 @@ def sentence(code: str, r: random.Random) -> str:
 
 
 def example(table: dict[str, str], codes: list[str], r: random.Random) -> tuple[str, dict]:
-    code = unknown(table, r) if r.random() < 0.2 else r.choice(codes)
+    code = unknown(table, r) if r.random() < 0.3 else r.choice(codes)
     return sentence(code, r), answer(code, table)
 
 
