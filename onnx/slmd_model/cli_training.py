@@ -50,6 +50,10 @@ def add_train(commands) -> None:
     p.add_argument("--batch", type=int, default=8192, metavar="TOKENS")
     p.add_argument("--learning-rate", type=float, default=3e-3)
     p.add_argument("--save-every", type=int, default=250, metavar="STEPS")
+    p.add_argument(
+        "--dropout", action="append", default=[], type=share_of_task, metavar="TASK=SHARE",
+        help="for a task with few sentences, met many times; may be given several times",
+    )  # fmt: skip
     p.add_argument("--hidden", type=int, default=256)
     p.add_argument("--layers", type=int, default=5)
     p.add_argument("--feed-forward", type=int, default=640)
@@ -191,7 +195,7 @@ def run_train(args) -> None:
     shape = Shape(args.hidden, args.layers, args.feed_forward, args.heads, args.kv_heads, args.vocabulary)
     settings = Settings(
         steps=args.steps, tokens_per_batch=args.batch, learning_rate=args.learning_rate, decay_from=args.decay_from,
-        save_every=args.save_every, seed=args.seed,
+        save_every=args.save_every, seed=args.seed, dropout=dict(args.dropout),
     )  # fmt: skip
     train(args.data, args.out, shape, settings, args.start)
 

@@ -23,8 +23,12 @@ def work_type(device) -> torch.dtype:
     return torch.bfloat16 if quick else torch.float32
 
 
-def answer_logits(model, ids, wanted):
-    """(logits, targets, mask) at the answers' positions; ids and wanted are [lines, width]."""
+def answer_logits(model, ids, wanted, dropout=None):
+    """(logits, targets, mask) at the answers' positions; ids and wanted are [lines, width].
+
+    `dropout` [lines]: share of the channels that a line does without, for all its tokens (Gal and Ghahramani, "A
+    Theoretically Grounded Application of Dropout in Recurrent Neural Networks", 2016), anew for each branch.
+    """
     config, half = model.config, work_type(ids.device)
     heads, kv_heads, size = config.num_attention_heads, config.num_key_value_heads, config.head_dim
     lines, width = ids.shape
@@ -42,7 +46,14 @@ def answer_logits(model, ids, wanted):
         a, b = x.chunk(2, -1)
         return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
 
-    x = F.embedding(ids, embed)
+    def dropped(x, chosen=None):
+        if dropout is None:
+            return x
+        share = dropout.view(-1, 1, 1)
+        kept = ((torch.rand(lines, 1, x.shape[-1], device=ids.device) >= share) / (1 - share)).to(half)
+        return x * (kept if chosen is None else kept.expand(-1, width, -1)[chosen])
+
+    x = dropped(F.embedding(ids, embed))
     at = wanted >= 0
     for number, layer in enumerate(model.model.layers, 1):
         attention, mlp = layer.self_attn, layer.mlp
@@ -54,12 +65,14 @@ def answer_logits(model, ids, wanted):
         scores = (q @ k.transpose(-1, -2) * size**-0.5).view(lines, heads, width, width) + causal
         mixed = scores.softmax(-1).view(lines, kv_heads, -1, width) @ v
         mixed = mixed.view(lines, heads, width, size).transpose(1, 2).reshape(lines, width, heads * size)
+        chosen = None
         if number == len(model.model.layers):  # what follows is needed at the answers only
+            chosen = at
             x, mixed = x[at], mixed[at]
-        x = x + F.linear(mixed, attention.o_proj.weight.to(half))
+        x = x + dropped(F.linear(mixed, attention.o_proj.weight.to(half)), chosen)
         both = torch.cat((mlp.gate_proj.weight, mlp.up_proj.weight)).to(half)
         gate, up = F.linear(norm(x, layer.post_attention_layernorm), both).chunk(2, -1)
-        x = x + F.linear(F.silu(gate) * up, mlp.down_proj.weight.to(half))
+        x = x + dropped(F.linear(F.silu(gate) * up, mlp.down_proj.weight.to(half)), chosen)
     rows = len(embed)
     head = F.pad(embed, (0, 0, 0, -rows % 64))  # a product of odd width takes MKL almost twice as long
     return F.linear(norm(x, model.model.norm), head)[:, :rows], wanted[at], at

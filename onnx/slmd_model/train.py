@@ -14,7 +14,7 @@ import random
 import shutil
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +56,7 @@ class Settings:
     ema: float = 0.995
     save_every: int = 250
     seed: int = 1
+    dropout: dict[str, float] = field(default_factory=dict)  # share by task; none where it is not named
 
 
 def new_model(tokenizer, shape: Shape) -> LlamaForCausalLM:
@@ -170,6 +171,10 @@ class Run:
         tokenizer.no_padding()
         self.pad = tokenizer.token_to_id(words.PAD)
         self.examples = encode(tokenizer, lines)
+        unknown = set(settings.dropout) - {line["task"] for line in lines}
+        if unknown:
+            raise UserError(f"dropout of {min(unknown)}: {data / 'train.jsonl'} has no line of that task")
+        self.dropout = torch.tensor([settings.dropout.get(line["task"], 0.0) for line in lines]).to(self.device)
         self.choose = encode(tokenizer, self.lines) if self.lines else None
         torch.manual_seed(settings.seed)
         if begun and (begun.config.vocab_size != tokenizer.get_vocab_size() or self.pad is None):
@@ -226,7 +231,8 @@ class Run:
             for options in optimizer.param_groups:
                 options["lr"] = rate(self.step, self.settings)
         ids, wanted = tensors(self.examples, group, self.pad, self.device)
-        logits, targets, _ = answer_logits(self.model, ids, wanted)
+        dropout = self.dropout[group] if self.settings.dropout else None
+        logits, targets, _ = answer_logits(self.model, ids, wanted, dropout)
         loss = F.cross_entropy(logits.float(), targets)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)

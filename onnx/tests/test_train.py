@@ -101,6 +101,25 @@ def test_examples_end_with_the_end(data, tmp_path):
     assert tokenizer.decode(list(row[answer:-1])) == run.lines[0]["answer"]
 
 
+def test_an_open_answer_has_no_end(data, tmp_path):
+    Run(data, tmp_path, SHAPE, Settings(**SMALL), tell=lambda text: None)
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(tmp_path / "hf" / "tokenizer.json"))
+    line = {"task": "vehicle", "text": "on", "answer": '{"on":', "open": True}
+    row, answer = encode(tokenizer, [line]).line(0)
+    assert tokenizer.decode(list(row[answer:])) == line["answer"]
+
+
+def test_dropout_takes_channels_and_is_off_where_it_is_not_asked_for(data, tmp_path):
+    run = Run(data, tmp_path, SHAPE, Settings(**SMALL), tell=lambda text: None)
+    ids, wanted = tensors(run.examples, [0, 1, 2], run.pad, "cpu")
+    plain, again, some = (
+        answer_logits(run.model, ids, wanted, share)[0] for share in (None, torch.zeros(3), torch.ones(3) / 2)
+    )
+    assert torch.equal(plain, again) and not torch.equal(plain, some) and some.shape == plain.shape
+
+
 def test_finetune_merges_what_it_learned(data, tmp_path):
     pytest.importorskip("peft", reason="peft is not installed (onnx/setup-python)")
     hf = tmp_path / "hf"
