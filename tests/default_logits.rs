@@ -24,6 +24,7 @@ const ASKED: &[(&str, &str)] = &[
     ("vehicle", "warmer in the back and open the sunroof halfway"),
     ("vehicle", "what is the capital of france"),
     ("alert", r#"{"sensor":"vibration","last":138,"peak":138,"trend":60,"spread":84}"#),
+    ("dtc", "what does P0420 mean"),
     ("intent", "wake me up at seven tomorrow"),
 ];
 

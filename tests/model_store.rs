@@ -31,11 +31,14 @@ fn bundle(change: impl FnOnce(String) -> String) -> tempfile::TempDir {
     dir
 }
 
+/// The manifest of another version.
+fn renumbered(text: &str, version: &str, counter: u32) -> String {
+    let old = text.lines().find(|line| line.starts_with("version = ")).unwrap();
+    text.replacen(old, &format!("version = \"{version}\"\ncounter = {counter}"), 1)
+}
+
 fn version(version: &str, counter: u32) -> tempfile::TempDir {
-    bundle(|text| {
-        let old = text.lines().find(|line| line.starts_with("version = ")).unwrap().to_owned();
-        text.replacen(&old, &format!("version = \"{version}\"\ncounter = {counter}"), 1)
-    })
+    bundle(|text| renumbered(&text, version, counter))
 }
 
 struct Case {
@@ -117,7 +120,7 @@ fn a_model_s_life() {
     assert_eq!((&said["installed"], &said["activated"]), (&true.into(), &false.into()));
     assert_eq!(case.active(), None);
     let said = case.json(0, &["activate"]);
-    assert_eq!(said["trial"]["goldens"], 10);
+    assert_eq!(said["trial"]["goldens"], 11);
     assert!(said["trial"]["decode_ms"].as_f64().unwrap() > 0.0);
     assert_eq!(case.active().as_deref(), Some("1"));
 
@@ -165,7 +168,7 @@ fn what_fails_its_trial_does_not_become_active_and_the_reason_is_remembered() {
     let case = Case::new("");
     case.json(0, &["install", "--activate", path(&version("1", 1))]);
     let wrong = bundle(|text| {
-        text.replacen("version = \"0.3.0\"\n", "version = \"2\"\ncounter = 1\n", 1)
+        renumbered(&text, "2", 1)
             .replacen("tokens = [327, 325, 1446,", "tokens = [327, 325, 1447,", 1)
             .replacen("Row2.*.Temperature", "Row1.*.Temperature", 1)
     });
@@ -186,7 +189,7 @@ fn what_fails_its_trial_does_not_become_active_and_the_reason_is_remembered() {
 
     // The same with what the machine or the configuration cannot give.
     let slow = bundle(|text| {
-        text.replacen("version = \"0.3.0\"\n", "version = \"3\"\ncounter = 1\n", 1).replacen(
+        renumbered(&text, "3", 1).replacen(
             "[task.vehicle]",
             "[latency]\nmax-first-token-ms = 1\n\n[task.vehicle]",
             1,

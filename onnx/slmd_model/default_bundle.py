@@ -13,11 +13,11 @@ from slmd_model.genai import Options
 from slmd_model.golden import Question
 from slmd_model.session import Decoder
 
-NAME, VERSION, CARD = "slmd-default", "0.3.0", "MODEL_CARD.md"
-# `dtc` is trained, and left out: its table gives some codes their neighbours' meanings (see the model card).
+NAME, VERSION, CARD = "slmd-default", "0.4.0", "MODEL_CARD.md"
 TASKS = {
     "vehicle": Task("vehicle", "vehicle.schema.json", max_tokens=64),
     "alert": Task("alert", "alert.schema.json", max_tokens=64, confidence_fields=("/cause",)),
+    "dtc": Task("dtc", "dtc.schema.json", max_tokens=64),
     "intent": Task("intent", "intent.schema.json", max_tokens=192, confidence_fields=("/intent",)),
     "snips": Task("snips", "snips.schema.json", max_tokens=256, confidence_fields=("/intent",)),
 }
@@ -30,6 +30,7 @@ QUESTIONS = (
     Question("close all windows", "vehicle"),
     Question("what's the capital of France", "vehicle"),
     Question(ALERT, "alert"),
+    Question("what does P0420 mean", "dtc"),
     Question("play the next song", "intent"),
     Question("wake me up at seven am tomorrow", "intent"),
     Question("add this song to my Workout playlist", "snips"),

@@ -155,6 +155,9 @@ class Run:
         self.out, self.settings, self.tell = out, settings, tell
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         lines = read_lines(data / "train.jsonl")
+        unknown = set(settings.dropout) - {line["task"] for line in lines}
+        if unknown:
+            raise UserError(f"dropout of {min(unknown)}: {data / 'train.jsonl'} has no line of that task")
         self.lines = read_lines(data / "choose.jsonl") if (data / "choose.jsonl").is_file() else []
         random.Random(settings.seed).shuffle(self.lines)
         self.lines = self.lines[:CHOOSE_LINES]
@@ -171,9 +174,6 @@ class Run:
         tokenizer.no_padding()
         self.pad = tokenizer.token_to_id(words.PAD)
         self.examples = encode(tokenizer, lines)
-        unknown = set(settings.dropout) - {line["task"] for line in lines}
-        if unknown:
-            raise UserError(f"dropout of {min(unknown)}: {data / 'train.jsonl'} has no line of that task")
         self.dropout = torch.tensor([settings.dropout.get(line["task"], 0.0) for line in lines]).to(self.device)
         self.choose = encode(tokenizer, self.lines) if self.lines else None
         torch.manual_seed(settings.seed)

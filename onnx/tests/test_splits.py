@@ -51,5 +51,14 @@ def test_no_training_line_says_what_is_held_out(shared_data, tmp_path):
     assert not [line["text"] for line in train if words_of(line["text"]) in commands]
 
 
+def test_sentences_of_other_corpora_are_apart(shared_data):
+    data = corpora.read(shared_data)
+    rows = data.clinc["fit"] + data.snips["fit"]
+    kept = build.apart(rows, data.nlu)
+    held = Index(row["text"] for part in ("choose", "report") for row in data.nlu[part])
+    assert len(rows) - 100 < len(kept) < len(rows)
+    assert not [row["text"] for row in kept if held.near(row["text"])]
+
+
 def texts_of(path: Path) -> list[str]:
     return [json.loads(line)["text"] for line in path.read_text().splitlines()]

@@ -108,16 +108,21 @@ def test_an_open_answer_has_no_end(data, tmp_path):
     tokenizer = Tokenizer.from_file(str(tmp_path / "hf" / "tokenizer.json"))
     line = {"task": "vehicle", "text": "on", "answer": '{"on":', "open": True}
     row, answer = encode(tokenizer, [line]).line(0)
-    assert tokenizer.decode(list(row[answer:])) == line["answer"]
+    assert tokenizer.decode(list(row[answer:]), skip_special_tokens=False) == line["answer"]
 
 
-def test_dropout_takes_channels_and_is_off_where_it_is_not_asked_for(data, tmp_path):
+def test_dropout_is_of_the_lines_that_it_is_asked_for(data, tmp_path):
     run = Run(data, tmp_path, SHAPE, Settings(**SMALL), tell=lambda text: None)
     ids, wanted = tensors(run.examples, [0, 1, 2], run.pad, "cpu")
-    plain, again, some = (
-        answer_logits(run.model, ids, wanted, share)[0] for share in (None, torch.zeros(3), torch.ones(3) / 2)
-    )
-    assert torch.equal(plain, again) and not torch.equal(plain, some) and some.shape == plain.shape
+    plain, _, at = answer_logits(run.model, ids, wanted)
+    some, _, _ = answer_logits(run.model, ids, wanted, torch.tensor([0.0, 0.5, 0.0]))
+    of = at.nonzero()[:, 0]
+    assert torch.equal(plain[of != 1], some[of != 1]) and not torch.equal(plain[of == 1], some[of == 1])
+
+
+def test_dropout_of_an_unknown_task_is_a_clear_error(data, tmp_path):
+    with pytest.raises(UserError, match="dropout of weather"):
+        Run(data, tmp_path, SHAPE, Settings(**SMALL, dropout={"weather": 0.1}), tell=lambda text: None)
 
 
 def test_finetune_merges_what_it_learned(data, tmp_path):

@@ -12,6 +12,7 @@ macro_rules! embed {
 pub const FILES: &[EmbeddedFile] = embed![
     "MODEL_CARD.md",
     "alert.schema.json",
+    "dtc.schema.json",
     "genai_config.json",
     "generation_config.json",
     "intent.schema.json",

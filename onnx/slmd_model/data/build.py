@@ -12,7 +12,7 @@ from pathlib import Path
 from slmd_model.data import alert, corpora, dtc, outside, public, report, signals, utterances, vehicle
 from slmd_model.data.corpora import Corpora
 from slmd_model.data.report import row
-from slmd_model.data.splits import words_of
+from slmd_model.data.splits import without, words_of
 
 # Lines of the training file by source.
 COUNTS = {
@@ -74,6 +74,11 @@ def intent_refusal(data: Corpora) -> Maker:
     return lambda r: row("intent", text(r), REFUSAL, "intent/outside")
 
 
+def apart(rows: list[dict], task: corpora.Parts) -> list[dict]:
+    """The rows that nearly repeat no sentence by which the task is chosen or reported."""
+    return without(rows, [row["text"] for part in ("choose", "report") for row in task[part]])
+
+
 def like(task: str, rows: list[dict], intent_of: Callable[[dict], str | None]) -> Maker:
     """Sentences of other corpora whose intent is known, and nothing about their slots: open answers."""
     known = [(row["text"], intent) for row in rows if (intent := intent_of(row))]
@@ -119,10 +124,12 @@ def makers(data: Corpora) -> dict[str, Maker]:
         "vehicle/public": public_vehicle(data),
         "intent": lambda r: row("intent", *nlu.example(r), "intent"),
         "intent/outside": intent_refusal(data),
-        "intent/like": like("intent", data.clinc["fit"] + data.snips["fit"], public.nlu_intent),
+        "intent/like": like("intent", apart(data.clinc["fit"] + data.snips["fit"], data.nlu), public.nlu_intent),
         "snips": lambda r: row("snips", *snips.example(r), "snips"),
         "snips/like": like(
-            "snips", data.clinc["fit"] + data.nlu["fit"], lambda line: public.SNIPS_INTENT.get(line["intent"])
+            "snips",
+            apart(data.clinc["fit"] + data.nlu["fit"], data.snips),
+            lambda line: public.SNIPS_INTENT.get(line["intent"]),
         ),
         "snips/outside": lambda r: row("snips", r.choice(not_snips), REFUSAL, "snips/outside"),
         "alert": lambda r: row("alert", *alert.example(r), "alert"),

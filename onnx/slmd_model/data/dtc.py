@@ -10,7 +10,6 @@ is refused with the rest.
 
 import csv
 import random
-import re
 from pathlib import Path
 
 from slmd_model.data.phrases import dress, expand
@@ -44,7 +43,7 @@ why (do i|does my car) (have|get|show) {c}
 
 LAST, MISPLACED_FROM = "P0750", "P0126"
 WRONG = {"P0382", "P0562", "P0601"}  # another code's meaning, or one maker's, even in the right row
-SPELLING = {"Petal": "Pedal", "Malfuction": "Malfunction", "Malfucntion": "Malfunction", "(ROM)": " (ROM)"}
+SPELLING = {"Petal": "Pedal", "Malfuction": "Malfunction", "Malfucntion": "Malfunction"}
 ANCHORS = {  # of SAE J2012: what the table must say once its rows are put right
     "P0101": "Mass or Volume Air Flow Circuit Range/Performance Problem",
     "P0171": "Fuel Trim System Lean (Bank 1)",
@@ -57,14 +56,14 @@ ANCHORS = {  # of SAE J2012: what the table must say once its rows are put right
 def generic(rows: list[list[str]]) -> dict[str, str]:
     """The generic codes of the table's rows, each with its own meaning."""
     codes = [code.strip() for code, _ in rows]
-    if LAST not in codes or MISPLACED_FROM not in codes:
+    if LAST not in codes[:-1] or MISPLACED_FROM not in codes:
         return {}
     first, last = codes.index(MISPLACED_FROM), codes.index(LAST)
     table = {}
     for at, code in enumerate(codes[: last + 1]):
         meaning = " ".join(rows[at + (at >= first)][1].split()).strip(";/ ")
         for wrong, right in SPELLING.items():
-            meaning = re.sub(rf"(?<! ){re.escape(wrong)}" if wrong[0] == "(" else wrong, right, meaning)
+            meaning = meaning.replace(wrong, right)
         if code not in WRONG:
             table[code] = meaning[:MEANING_LENGTH]
     return table
@@ -75,7 +74,11 @@ def read(path: Path) -> dict[str, str]:
     if not path.is_file():
         raise UserError(f"{path}: missing; the task `dtc` needs the table of trouble codes (see onnx/README.md)", 66)
     with path.open(encoding="utf-8", newline="") as file:
-        table = generic([row for row in csv.reader(file) if len(row) == 2])
+        rows = list(csv.reader(file))
+    odd = [number for number, row in enumerate(rows, 1) if len(row) != 2]
+    if odd:
+        raise UserError(f"{path}: row {odd[0]} is not a code and its meaning")
+    table = generic(rows)
     off = [code for code, meaning in ANCHORS.items() if table.get(code) != meaning]
     if off:
         raise UserError(f"{path}: {off[0]} is not where it was: another edition of the table; see data/dtc.py")

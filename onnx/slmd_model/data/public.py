@@ -63,11 +63,11 @@ def vehicle_answer(row: dict) -> dict | None:
 NLU_INTENT = {
     "alarm": "alarm_set", "time": "datetime_query", "date": "datetime_query", "weather": "weather_query",
     "play_music": "play_music", "what_song": "music_query", "todo_list": "lists_query", "shopping_list": "lists_query",
-    "calendar": "calendar_query", "meeting_schedule": "calendar_query", "schedule_meeting": "calendar_set",
+    "calendar": "calendar_query", "meeting_schedule": "calendar_query",
     "reminder_update": "calendar_set", "restaurant_suggestion": "recommendation_locations", "recipe": "cooking_recipe",
     "cook_time": "cooking_recipe", "ingredients_list": "cooking_recipe", "definition": "qa_definition",
     "calculator": "qa_maths", "exchange_rate": "qa_currency", "tell_joke": "general_joke",
-    "traffic": "transport_traffic", "directions": "transport_query", "distance": "transport_query",
+    "traffic": "transport_traffic",
     "uber": "transport_taxi", "book_flight": "transport_ticket", "thank_you": "general_praise",
     "yes": "general_affirm", "no": "general_negate", "cancel": "general_commandstop", "repeat": "general_repeat",
     "meaning_of_life": "general_quirky", "are_you_a_bot": "general_quirky", "how_old_are_you": "general_quirky",
@@ -77,17 +77,22 @@ NLU_INTENT = {
 }  # fmt: skip
 SNIPS_INTENT = {"weather_query": "GetWeather", "weather": "GetWeather", "update_playlist": "AddToPlaylist"}
 # The same where one intent of CLINC is several: the first expression found in the sentence tells.
-LISTS = ((r"\b(remove|delete|off|scratch|erase|clear|strike)\b", "lists_remove"), (r"", "lists_createoradd"))
-NLU_INTENTS = {
+REMOVES = r"\b(remove|delete|(?<!drop )off|of my|scratch|erase|clear(ed)?|strike|cancel|blank|nuke|nix|take (away|out)|get rid|no longer|wipe|undo|edit .* out)\b"
+ADDS = r"\b(add|put|include|insert|place|write|throw|mark|append|schedule|set|make a|create|remind|book|enter|note)\b"
+BOTH = rf"(?=.*{REMOVES})(?=.*{ADDS})"
+LISTS = ((BOTH, None), (REMOVES, "lists_remove"), (ADDS, "lists_createoradd"))
+NLU_INTENTS: dict[str, tuple[tuple[str, str | None], ...]] = {
     "todo_list_update": LISTS,
     "shopping_list_update": LISTS,
-    "calendar_update": (
-        (r"\b(remove|delete|off|erase|clear|cancel|get rid|take out|scratch|wipe)\b", "calendar_remove"),
-        (r"", "calendar_set"),
+    "calendar_update": ((BOTH, None), (REMOVES, "calendar_remove"), (ADDS, "calendar_set")),
+    "schedule_meeting": ((r"\b(rooms?|available|availability|how (can|do))\b", None), (r"", "calendar_set")),
+    "directions": (
+        (r"\b(direct(ions?)?|route|way|get to|path)\b", "transport_query"),
+        (r"\b(closest|nearest)\b", "recommendation_locations"),
     ),
     "change_volume": (
-        (r"\b(up|louder|raise[d]?|increase[d]?|higher|crank)\b", "audio_volume_up"),
-        (r"\b(down|lower|quiet|quieter|decrease[d]?|reduce[d]?|softer)\b", "audio_volume_down"),
+        (r"\b(up|louder|raised?|increased?|higher|crank)\b", "audio_volume_up"),
+        (r"\b(down|lower|quiet|quieter|decreased?|reduced?|softer)\b", "audio_volume_down"),
     ),
 }
 

@@ -87,11 +87,11 @@ class Sentences:
         roll = r.random()
         if slot in NAMES and roll < 0.2:
             return self.name(r)
-        known = self.values[intent, slot]
-        known = known if len(known) >= ENOUGH else self.values["", slot]
-        if roll < 0.4:  # each value as often as another: rare ones are to be known too
-            known = self.kinds(intent if known is self.values[intent, slot] else "", slot)
-        return r.choice(known) if roll < 0.65 else value
+        if roll >= 0.65:
+            return value
+        of = intent if len(self.values[intent, slot]) >= ENOUGH else ""
+        # Now and then each value as often as another: rare ones are to be known too.
+        return r.choice(self.kinds(of, slot) if roll < 0.4 else self.values[of, slot])
 
     @functools.cache  # noqa: B019 - as long as the sentences
     def kinds(self, intent: str, slot: str) -> list[str]:

@@ -8,6 +8,7 @@ single seat or window.
 """
 
 import random
+import re
 
 from slmd_model.data import grounds, loose
 from slmd_model.data import signals as s
@@ -128,6 +129,7 @@ AFTER = [
     "already",
 ]
 
+POINTS = re.compile(r"\b(it|this|that|them|'em|em)\b", re.IGNORECASE)
 IDIOM_SHARE = 0.22
 JOINS = (" and ", " and ", " and ", ", ", " and then ", ", then ", " and also ", ", and ", "; ", " plus ", ". ")
 
@@ -156,10 +158,14 @@ def several(count: int, r: random.Random) -> list:
 
 
 def reason(text: str, action: dict, r: random.Random) -> str:
-    """Why `action` is wanted: mostly what goes with it, now and then what would be a command alone."""
-    roll = r.random()
-    found = grounds.ground(action, r) if roll < 0.65 else None
-    if 0.65 <= roll < 0.8 and not grounds.states(text):
+    """Why `action` is wanted: mostly what goes with it, now and then what would be a command alone.
+
+    Not beside a statement, which might be one more command then; and "it" must not be what a remark is about.
+    """
+    roll, found = r.random(), None
+    if roll < 0.65:
+        found = grounds.ground(action, r)
+    elif roll < 0.8 and not POINTS.search(text):
         found = grounds.remark(action, r)
     return found or loose.reason(r)
 
@@ -182,15 +188,16 @@ def command(r: random.Random) -> tuple[str, dict]:
         text += r.choice([" ", " ", ", "]) + r.choice(AFTER)
     answer = {"actions": actions}
     s.check(answer)
-    return dress(loosen(text, actions, r, len(parts) == 1), r, question), answer
+    stated = any(grounds.states(part) for part, _, _ in parts)
+    return dress(loosen(text, actions, r, len(parts) == 1, stated), r, question), answer
 
 
-def loosen(text: str, actions: list[dict], r: random.Random, single: bool) -> str:
-    """What goes around a command in speech, in two sentences of five."""
+def loosen(text: str, actions: list[dict], r: random.Random, single: bool, stated: bool) -> str:
+    """What goes around a command in speech, in nearly half of the sentences; `stated`: one is a statement."""
     roll = r.random()
     if roll < 0.17:
         before = r.random() < 0.6
-        why = reason(text, actions[0 if before else -1], r)
+        why = loose.reason(r) if stated else reason(text, actions[0 if before else -1], r)
         text = loose.reasoned(text, why, before, r)
     elif roll < 0.21 and single:
         text = loose.contrasted(text, clause(r)[0], r)
