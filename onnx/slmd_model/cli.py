@@ -25,7 +25,7 @@ the default model, from nothing:
   slmd-model data run/data --sources ../shared/data
   slmd-model train run/data run
   slmd-model export-default run/hf run/data onnx/default --mixed last_matmul:int8
-  slmd-model calibrate onnx/default run/data/choose.jsonl --declined intent=0.05 --wrong dtc=0.01
+  slmd-model calibrate onnx/default run/data/choose.jsonl --declined intent=0.05
   slmd-model eval onnx/default run/data/report.jsonl --json run/report.json
   slmd-model compare run/fp32 run/int8 onnx/default --lines run/data/report.jsonl
 

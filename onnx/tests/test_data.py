@@ -55,7 +55,12 @@ def test_schemas_use_only_what_llguidance_compiles():
                 keywords(child)
 
     rows = [{"text": "on", "intent": "on", "slots": [{"slot": "what", "value": "on"}]}]
-    for schema in (signals.schema(), alert.schema(), dtc.schema(), utterances.schema("Intent", rows)):
+    for schema in (
+        signals.schema(),
+        alert.schema(),
+        dtc.schema({"P0300": "Random Misfire"}),
+        utterances.schema("Intent", rows),
+    ):
         keywords(schema)
 
 

@@ -166,7 +166,7 @@ def schemas(data: Corpora) -> dict[str, dict]:
         "alert": alert.schema(),
         "intent": utterances.schema("Intent and slots", data.nlu["fit"]),
         "snips": utterances.schema("Intent and slots of SNIPS", data.snips["fit"]),
-        "dtc": dtc.schema(),
+        "dtc": dtc.schema(data.codes),
     }
 
 

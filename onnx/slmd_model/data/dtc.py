@@ -16,7 +16,6 @@ from slmd_model.data.phrases import dress, expand
 from slmd_model.data.utterances import or_refusal
 from slmd_model.errors import UserError
 
-MEANING_LENGTH = 128
 SENTENCES = """
 {c}
 {c}
@@ -65,7 +64,7 @@ def generic(rows: list[list[str]]) -> dict[str, str]:
         for wrong, right in SPELLING.items():
             meaning = meaning.replace(wrong, right)
         if code not in WRONG:
-            table[code] = meaning[:MEANING_LENGTH]
+            table[code] = meaning
     return table
 
 
@@ -117,12 +116,11 @@ def example(table: dict[str, str], codes: list[str], r: random.Random) -> tuple[
     return sentence(code, r), answer(code, table)
 
 
-def schema() -> dict:
-    code = {"type": "string", "pattern": "^[PBCU][0-9]{4}$"}
-    meaning = {"type": "string", "minLength": 1, "maxLength": MEANING_LENGTH}
+def schema(table: dict[str, str]) -> dict:
+    """JSON Schema of an answer: a known code and a meaning of the table, in whole, or a refusal."""
     found = {
         "type": "object",
-        "properties": {"code": code, "meaning": meaning},
+        "properties": {"code": {"enum": list(table)}, "meaning": {"enum": sorted(set(table.values()))}},
         "required": ["code", "meaning"],
         "additionalProperties": False,
     }
