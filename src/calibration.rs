@@ -221,9 +221,9 @@ mod tests {
         let one = |i: usize| Judged {
             logs: vec![0.9f64.ln(), 0.1f64.ln()],
             chosen: 0,
-            right: Some(usize::from(i >= 750)),
+            right: Some(usize::from(i >= 7500)),
         };
-        let all: Vec<Judged> = (0..1000).map(one).collect();
+        let all: Vec<Judged> = (0..10_000).map(one).collect();
         let temperature = fit(&all);
         assert!((temperature - 2.0).abs() < 0.01, "{temperature}");
         assert!((all[0].confidence(temperature) - 0.75).abs() < 0.01);

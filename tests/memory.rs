@@ -213,7 +213,8 @@ fn held_after(runtime: &Runtime, rounds: u64, requests: u64) -> Vec<i64> {
 fn assert_nothing_grew(held: &[i64], requests: u64) {
     println!("held after each {requests} requests: {held:?}");
     let grown = held.last().expect("rounds") - held.first().expect("rounds");
-    assert!(grown.abs() < 4096, "{grown} bytes: {held:?}");
+    // Less is no leak: a thread may have put away what it kept ready.
+    assert!(grown < 4096, "{grown} bytes: {held:?}");
 }
 
 fn end(runtime: Runtime) {
