@@ -91,6 +91,7 @@ fn check_case(
     }
     for (row, index) in turn.iter().enumerate() {
         let said = engine.logits(row).to_vec();
+        prop_assert!(said.iter().all(|logit| logit.is_finite()), "slot {index} has no figure");
         let off = |slot: usize| largest_difference(&said, &want[slot]);
         let own = off(usize::from(*index));
         prop_assert!(own <= tolerance, "slot {index} differs by {own}");
