@@ -3,9 +3,9 @@
 //!
 //! Temperature scaling (Guo et al., "On Calibration of Modern Neural Networks", 2017): the logarithm of
 //! a confidence is divided by the temperature, or those of all labels of a choice are; what is likelier
-//! stays likelier. The temperature is the one with the least log loss, held to 1 a little; how well it does is told by the
-//! expected calibration error over 15 bins, from the same paper. Knows nothing of tasks but their names,
-//! and nothing of models but their hashes.
+//! stays likelier. The temperature is the one with the least log loss, held to 1 a little; how well it
+//! does is told by the expected calibration error over 15 bins, from the same paper. Knows nothing of
+//! tasks but their names, and nothing of models but their hashes.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -56,7 +56,7 @@ def down(op: str, value) -> bool:
     return op == "decrease"
 
 
-def named(*values: str) -> When:
+def named(*values: object) -> When:
     return lambda op, value: value in values
 
 
@@ -169,7 +169,7 @@ STATES = re.compile(
     r"i can|we can|you can|i hate|i don't like|i dropped|i'm looking)"
 )
 WISHES = re.compile(
-    r"\b(wants?|needs?|needed|needs|likes?|asked|enough|should|could|mood|done with|without|can (go|be|stop)|massage|turn(ing)?|switch|"
+    r"\b(wants?|needs?|needed|likes?|asked|enough|should|could|mood|done with|without|can (go|be|stop)|massage|turn(ing)?|switch|"
     r"make sure|let|get|have|keep)\b"
 )
 
