@@ -21,7 +21,7 @@ TABLE = {"P0300": "Random Misfire", "P0301": "Cylinder 1 Misfire"}
 
 
 def test_values_are_always_copied_from_the_sentence():
-    sentences, r = utterances.Sentences(ROWS), random.Random(1)
+    sentences, r = utterances.Sentences(ROWS, {}), random.Random(1)
     for _ in range(300):
         text, answer = sentences.example(r)
         assert all(slot["value"] in text for slot in answer["slots"])

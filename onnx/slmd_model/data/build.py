@@ -9,28 +9,29 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from slmd_model.data import alert, corpora, dtc, outside, public, report, signals, utterances, vehicle
+from slmd_model.data import alert, corpora, dtc, outside, public, report, signals, utterances, vehicle, written
 from slmd_model.data.corpora import Corpora
 from slmd_model.data.report import row
 from slmd_model.data.splits import without, words_of
 
 # Lines of the training file by source.
 COUNTS = {
-    "vehicle/grammar": 260_000,
-    "vehicle/refusal": 30_000,
-    "vehicle/public": 40_000,
-    "intent": 220_000,
-    "intent/outside": 40_000,
-    "intent/like": 30_000,
-    "snips": 150_000,
+    "vehicle/grammar": 200_000,
+    "vehicle/written": 60_000,
+    "vehicle/refusal": 50_000,
+    "vehicle/public": 30_000,
+    "intent": 280_000,
+    "intent/outside": 60_000,
+    "intent/like": 20_000,
+    "snips": 190_000,
     "snips/like": 4_000,
-    "snips/outside": 8_000,
-    "alert": 60_000,
+    "snips/outside": 12_000,
+    "alert": 30_000,
     "alert/outside": 2_000,
-    "dtc": 70_000,
+    "dtc": 45_000,
     "dtc/outside": 5_000,
     # Not a task of the bundle: 150 intents more teach what words mean.
-    "clinc": 45_000,
+    "clinc": 35_000,
 }
 REFUSAL = {"out_of_scope": True}
 Maker = Callable[[random.Random], dict]
@@ -46,12 +47,29 @@ def refused(task: str, source: str, texts: list[str]) -> Maker:
     return make
 
 
-def vehicle_refusal(r: random.Random) -> dict:
-    text = outside.refusal(r)
-    if r.random() < 0.2:
+def vehicle_written(kept: list[str]) -> Maker:
+    """Written commands as they are spoken, apart from `kept`."""
+    rows = without([{"text": text, "answer": answer} for text, answer in written.vehicle()], kept)
+
+    def make(r: random.Random) -> dict:
+        line = r.choice(rows)
+        return row("vehicle", vehicle.around(line["text"], r), line["answer"], "vehicle/written")
+
+    return make
+
+
+def vehicle_refusal(kept: list[str]) -> Maker:
+    """Written refusals, those of the grammar, and sentences that mention a command without giving it."""
+    texts = [line["text"] for line in without(written.outside("vehicle"), kept)]
+
+    def text(r: random.Random) -> str:
+        roll = r.random()
+        if roll < 0.45:
+            return vehicle.around(r.choice(texts), r)
         command, _, imperative = vehicle.clause(r)
-        text = outside.about_a_command(command, r) if imperative else text
-    return row("vehicle", text, REFUSAL, "vehicle/refusal")
+        return outside.about_a_command(command, r) if imperative and roll < 0.75 else outside.refusal(r)
+
+    return lambda r: row("vehicle", text(r), REFUSAL, "vehicle/refusal")
 
 
 def intent_refusal(data: Corpora) -> Maker:
@@ -60,14 +78,16 @@ def intent_refusal(data: Corpora) -> Maker:
     Not the grammar's refusals: alarms and the weather are intents here.
     """
     human = [line["text"] for line in data.outside_nlu("fit")]
+    held = {part: data.outside_nlu(part) + data.nlu[part] for part in ("choose", "report")}
+    wrote = [line["text"] for line in apart(written.outside("intent"), held)]
     snips = [line["text"] for line in data.snips["fit"] if line["intent"] in utterances.SNIPS_NOT_NLU]
     codes = list(data.codes)
 
     def text(r: random.Random) -> str:
         roll = r.random()
-        if roll < 0.65:
-            return utterances.loosened(r.choice(human), r)
-        if roll < 0.8:
+        if roll < 0.75:
+            return utterances.loosened(r.choice(human if roll < 0.4 else wrote), r)
+        if roll < 0.85:
             return r.choice(snips)
         return vehicle.of_the_body(r) if roll < 0.95 else dtc.sentence(r.choice(codes), r)
 
@@ -110,17 +130,21 @@ def public_vehicle(data: Corpora) -> Maker:
     return make
 
 
-def makers(data: Corpora) -> dict[str, Maker]:
-    """How a line of each source of COUNTS is made."""
-    nlu, snips = corpora.sentences(data.nlu), corpora.sentences(data.snips)
+def makers(data: Corpora, kept: list[str]) -> dict[str, Maker]:
+    """How a line of each source of COUNTS is made; `kept` are sentences of the `vehicle` task not to be trained on."""
+    names = written.names()
+    # Human sentences twice: they are what the task is, and no more than the written ones.
+    nlu = utterances.Sentences(data.nlu["fit"] * 2 + apart(written.intents("intent.txt"), data.nlu), names)
+    snips = utterances.Sentences(data.snips["fit"] + apart(written.intents("snips.txt"), data.snips), names)
     codes = list(data.codes)
     not_snips = [line["text"] for line in data.outside_snips("fit")]
     anything = [line["text"] for line in data.vehicle("fit")]
-    clinc = corpora.sentences(data.clinc)
+    clinc = utterances.Sentences(data.clinc["fit"], {})
     return {
         "clinc": lambda r: row("clinc", *clinc.example(r), "clinc"),
         "vehicle/grammar": lambda r: row("vehicle", *vehicle.command(r), "vehicle/grammar"),
-        "vehicle/refusal": vehicle_refusal,
+        "vehicle/written": vehicle_written(kept),
+        "vehicle/refusal": vehicle_refusal(kept),
         "vehicle/public": public_vehicle(data),
         "intent": lambda r: row("intent", *nlu.example(r), "intent"),
         "intent/outside": intent_refusal(data),
@@ -144,18 +168,17 @@ def spoken(line: dict) -> tuple[str, str]:
     return line["task"], line["text"].lower().strip(" .,!?")
 
 
-def lines(
-    data: Corpora, seed: int, share: float, kept: set[frozenset[str]], others: set[tuple[str, str]]
-) -> Iterator[dict]:
+def lines(data: Corpora, seed: int, share: float, kept: list[str], others: set[tuple[str, str]]) -> Iterator[dict]:
     """`share` of COUNTS lines of each source.
 
     None has the words of a sentence in `kept`, whatever its task, none is `spoken` as one of `others`.
     """
-    for source, make in makers(data).items():
+    words = {words_of(text) for text in kept}
+    for source, make in makers(data, kept).items():
         r = random.Random(f"{seed} {source}")
         for _ in range(int(COUNTS[source] * share)):
             line = make(r)
-            while words_of(line["text"]) in kept or spoken(line) in others:
+            while words_of(line["text"]) in words or spoken(line) in others:
                 line = make(r)
             yield line
 
@@ -184,7 +207,7 @@ def build(sources: Path, frozen: Path, out: Path, seed: int, share: float = 1.0,
     out.mkdir(parents=True, exist_ok=True)
     held = {part: list(sets.rows(part, seed)) for part in ("choose", "report")}
     human = {spoken(line) for rows in held.values() for line in rows if line["source"] in report.HUMAN}
-    train = list(lines(data, seed, share, {words_of(text) for text in sets.kept()}, human))
+    train = list(lines(data, seed, share, sets.kept(), human))
     random.Random(seed).shuffle(train)
     write(out / "train.jsonl", train)
     seen = {line["text"] for line in train}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from slmd_model.data import dtc, public
 from slmd_model.data.splits import split, without
-from slmd_model.data.utterances import NOT_NLU, NOT_SNIPS, UNSEEN, Sentences
+from slmd_model.data.utterances import NOT_NLU, NOT_SNIPS, UNSEEN
 
 PARTS = ("fit", "choose", "report")
 Parts = dict[str, list[dict]]
@@ -49,7 +49,3 @@ def read(folder: Path) -> Corpora:
     clinc = {"fit": known["fit"], "choose": known["choose"] + unseen[:half], "report": known["report"] + unseen[half:]}
     odd = split(public.load(commands / "clinc_oos_train.jsonl"), choose=0.2, report=0.4)
     return Corpora(nlu, snips, clinc, odd, dtc.read(folder / "vehicle" / "obd-trouble-codes.csv"))
-
-
-def sentences(parts: Parts) -> Sentences:
-    return Sentences(parts["fit"])

@@ -67,6 +67,25 @@ schedule (a meeting|an appointment|a service|an oil change) (for|on) (monday|tom
 (change|fix|replace|rotate) the (tires|oil|brakes|flat tire|wiper blades|battery)
 (park|wash|clean|sell|refuel|tow) (the|my) car
 """
+# What cars can do and no signal here is for.
+CANNOT = """
+(put|pull|apply|release|set|let off|engage) the (handbrake|hand brake|parking brake|emergency brake)
+(pop|open|close|unlock) the (fuel (flap|cap|door|lid)|gas cap|petrol cap|tank [lid]|charging (flap|port|door))
+(squirt|spray|squeeze) [some] (washer fluid|water|screen wash) [on (the windscreen|it|the glass)]|wash the (windscreen|windshield|front window|headlights)|clean the (camera|rear camera|headlights)
+(recline|tilt|straighten|lean) (my|the|the passenger) (seat|backrest|seat back) [back|a bit|forward|all the way]|(lumbar support|lumbar) (up|on|more|in)|(more|less|increase) lumbar [support]|(raise|lower|adjust) (my|the) (headrest|head rest|armrest|seat belt height|steering wheel|steering column)
+(tilt|turn|angle|adjust|move) the (left|right|driver's|passenger's|rear view|rearview) mirror (down|up|inwards|outwards|a bit|to see the kerb)
+(make|turn|set|change) the (ambient light|light|interior light|mood light|dashboard|lighting|glow) (to|into|) (purple|red|blue|green|pink|orange|violet|turquoise|warm white|the colour of the sea)|(purple|red|blue|green|pink|orange) (light|lights|ambient light|ambience)|change the (colour|color) of the (light|lights|ambient light|dashboard)
+(start|stop|switch off|turn off|kill|restart) the (engine|motor|car)|start her up|(shift|put it|go|change) (into|to|in) (reverse|neutral|park|drive|first gear|second|third gear|low range|four wheel drive)|(up|down) a gear|downshift|upshift
+(turn on|activate|switch off|disable|turn off) (the dash cam|the rear camera|the park assist|parking sensors|auto park|traction control|stability control|start stop|auto start stop|the alarm|the immobiliser|the wifi|the hotspot|airplane mode|the head up display|blind spot monitoring|the speed limiter|hill descent|hill hold|the air purifier|the fragrance|the tv in the back|the fridge)
+(park|parallel park|reverse|back up|drive|brake|accelerate|overtake|turn around|pull over|slow down|change lanes|speed up) (the car|here|now|at the next exit|that lorry|for me|by yourself|please)
+(turn|pump) (up|down) the (bass|treble)|(more|less) (bass|treble)|(set|change) the (equaliser|equalizer|balance|fader|surround sound)
+(open|close|slide) the (driver's door|passenger door|rear door|sliding door|car door|garage door|partition|tailgate window|rear quarter window)|(fold|drop|fold down|put down) the (rear seats|back seats|back seat|third row)|(extend|retract|lower|raise) the (tow bar|spoiler|roof rack|air suspension|suspension|ride height|roof top|soft top)
+(save|store|recall|load) (my|this) (seat position|driving position|profile|settings|radio station)|(pair|connect|disconnect|forget) (my|this|the) (phone|headset|tablet|new phone)|switch (driver|user|profile)
+(reset|zero|show me|clear) the (trip computer|trip meter|odometer|oil light|warning|maintenance reminder|fuel consumption)|(check|inflate|read) the (tyre pressure|tire pressure|tyres|oil level)
+(change|set) the (language|clock|time|time zone|units) (to|from) (english|german|summer time|miles|five past|spanish)|(update|reboot|restart) the (software|system|screen|map)
+(call|ring|dial|text|answer|hang up on|reject) (mum|the garage|roadside assistance|my boss|this caller|the last number|dad)|(take|avoid|find) (the toll roads|motorways|a detour|another route|the scenic route|a parking space)|(zoom in|zoom out) [on the map]|(navigate|cancel the route|add a stop)
+(unbuckle|tighten|loosen|fasten) (my|the) (seat belt|seatbelt|seatbelts|belt)|(heat|cool|chill) (my (coffee|drink|cup)|the cup holder|the bottle|the back seat pocket)|(vacuum|sweep) the (seats|footwell|car)
+"""
 STATEMENTS = """
 (i like|i love|i hate|i bought|i sold|i broke) (my|the|this) (new car|seat|window|radio|sunroof|phone|bike|steering wheel)
 (yes|no|maybe|okay then|sure|never mind|cancel|nothing|forget it|thank you|thanks|good job|well done|hello|hi there|good morning|bye|goodbye)
@@ -78,6 +97,16 @@ i (am|'m) (hungry|tired|bored|thirsty|late|happy|sad|lost|sick|in a hurry|on my 
 (the weather|the road|the traffic|the sky) is (nice|bad|terrible|blue|slippery) today
 it's (a nice day|my birthday|monday|late|{n} o'clock)
 """
+DONT = "[please|hey|no|no no|oh no|wait|stop|and|whatever you do|for now|really] (don't|do not|dont|never|don't you dare|you must not|don't ever|please don't|i don't want you to|i never told you to|nobody said to|there is no need to|better not|don't you)"
+MENTIONED = (
+    "how do i|how can i|why can't i|what happens if i|is it safe to|remind me tomorrow to|should i|when should i|"
+    "who told you to|am i allowed to|how long does it take to|what does it cost to|can i sue someone who wants to|"
+    "in the manual it says|my dad used to|yesterday i had to|i remember when i could still|some people always|"
+    "in the film he says|my old car could not|when we get home|in ten minutes|tomorrow morning|as soon as we arrive|"
+    "once we're parked|the mechanic forgot to|it would be illegal to|my neighbour asked his car to|i dreamt that you would|"
+    "if it rains|if i fall asleep|later on|before the next trip|in case it gets dark|at eight|last summer they made us|"
+    "have you ever tried to|do you know how to|why would anyone|what's the point if i|is there a button to"
+)
 KEYS = [
     "asdf",
     "jkl",
@@ -114,7 +143,7 @@ def refusal(r: random.Random) -> str:
     if roll < 0.07:
         letters = "abcdefghijklmnopqrstuvwxyz      "
         return " ".join("".join(r.choices(letters, k=r.randint(3, 24))).split()) or "x"
-    group = r.choices([QUESTIONS, REQUESTS, STATEMENTS], [45, 40, 15])[0]
+    group = r.choices([QUESTIONS, REQUESTS, CANNOT, STATEMENTS], [30, 25, 30, 15])[0]
     line = r.choice([line for line in group.splitlines() if line])
     while "{n}" in line:
         line = line.replace("{n}", number(r.randint(1, 90), r), 1)
@@ -126,9 +155,11 @@ def refusal(r: random.Random) -> str:
 
 def about_a_command(command: str, r: random.Random) -> str:
     """A sentence that mentions a command without giving it."""
-    before = r.choice(split_bar(
-        "how do i|how can i|why can't i|what happens if i|is it safe to|remind me tomorrow to|don't|do not|never|"
-        "when should i|should i|who told you to|am i allowed to|how long does it take to|what does it cost to|"
-        "can i sue someone who wants to|please don't|in the manual it says"
-    ))  # fmt: skip
+    if r.random() < 0.45:
+        before = expand(DONT, r)
+        return dress(
+            f"{before} {command}{r.choice(['', '', ' yet', ' now', ' again', ' please', ' anymore', ' right now', ' just yet'])}",
+            r,
+        )
+    before = r.choice(split_bar(MENTIONED))
     return dress(f"{before} {command}", r, question=before.split()[0] in ("how", "why", "what", "is", "should", "can"))

@@ -13,12 +13,15 @@ from slmd_model.errors import UserError
 
 REFUSAL = {"out_of_scope": True}
 COMMANDS = {  # hand-written paraphrases: the older ones choose, the newest are reported
-    "choose": ("vehicle_handwritten.jsonl", "vehicle_handwritten_2.jsonl", "vehicle_handwritten_3.jsonl"),
-    "report": ("vehicle_handwritten_4.jsonl", "vehicle_handwritten_5.jsonl"),
-}
+    "choose": (
+        "vehicle_handwritten.jsonl", "vehicle_handwritten_2.jsonl", "vehicle_handwritten_3.jsonl",
+        "vehicle_handwritten_4.jsonl",
+    ),
+    "report": ("vehicle_handwritten_5.jsonl", "vehicle_handwritten_6.jsonl"),
+}  # fmt: skip
 HUMAN = {
     "vehicle/handwritten", "vehicle/handwritten_2", "vehicle/handwritten_3", "vehicle/handwritten_4",
-    "vehicle/handwritten_5",
+    "vehicle/handwritten_5", "vehicle/handwritten_6",
     "vehicle/outside", "dtc/questions", "dtc/unknown", "dtc/outside", "snips/outside",
     "intent/nlu_eval", "snips/snips", "intent/outside", "alert/ai4i", "alert/series",
 }  # fmt: skip

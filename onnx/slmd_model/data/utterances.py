@@ -19,6 +19,16 @@ NAMES = {
     "person", "song_name", "artist_name", "playlist_name", "audiobook_name", "podcast_name", "list_name",
     "event_name", "business_name", "game_name", "definition_word", "radio_name",
 }  # fmt: skip
+# Which kinds of `written.names` a slot can have.
+KINDS = {
+    "artist": ("artist",), "artist_name": ("artist",), "track": ("track",), "song_name": ("track",),
+    "album": ("album",), "entity_name": ("track", "album"), "playlist": ("playlist",), "playlist_name": ("playlist",),
+    "restaurant_name": ("restaurant",), "business_name": ("restaurant", "shop"), "served_dish": ("dish",),
+    "food_type": ("dish",), "cuisine": ("cuisine",), "poi": ("landmark",), "geographic_poi": ("park",),
+    "city": ("city",), "state": ("state",), "country": ("country",), "place_name": ("city", "country"),
+    "object_name": ("book", "show", "film", "album", "game"), "movie_name": ("film",), "audiobook_name": ("book",),
+    "podcast_name": ("show",), "game_name": ("game",), "location_name": ("cinema",), "person": ("person",),
+}  # fmt: skip
 # What SNIPS' seven intents do not cover, by intent of NLU-Evaluation-Data and CLINC.
 NOT_SNIPS = (
     "alarm_", "calendar_", "iot_", "email_", "qa_", "transport_", "social_", "datetime_", "audio_volume_", "general_",
@@ -68,8 +78,10 @@ def grouped(items: list, key: Callable) -> list[list]:
 class Sentences:
     """The sentences of one corpus that are for fitting, and variations of them."""
 
-    def __init__(self, rows: list[dict]) -> None:
+    def __init__(self, rows: list[dict], names: dict[str, list[str]]) -> None:
+        """`names` by kind (KINDS): values that the rows need not have."""
         self.rows = rows
+        self.names = {slot: [name for kind in kinds for name in names.get(kind, ())] for slot, kinds in KINDS.items()}
         self.values: dict[tuple[str, str], list[str]] = defaultdict(list)
         for row in rows:
             for slot in row["slots"]:
@@ -85,13 +97,16 @@ class Sentences:
 
     def other(self, value: str, slot: str, intent: str, r: random.Random) -> str:
         roll = r.random()
-        if slot in NAMES and roll < 0.2:
-            return self.name(r)
-        if roll >= 0.65:
+        if roll >= 0.7:
             return value
+        if slot in NAMES and roll < 0.1:
+            return self.name(r)
+        if self.names.get(slot) and roll < 0.35:
+            name = r.choice(self.names[slot])
+            return name.lower() if value.islower() else name
         of = intent if len(self.values[intent, slot]) >= ENOUGH else ""
-        # Now and then each value as often as another: rare ones are to be known too.
-        return r.choice(self.kinds(of, slot) if roll < 0.4 else self.values[of, slot])
+        # More often than not each value as often as another: rare ones are to be known too.
+        return r.choice(self.kinds(of, slot) if r.random() < 0.6 else self.values[of, slot])
 
     @functools.cache  # noqa: B019 - as long as the sentences
     def kinds(self, intent: str, slot: str) -> list[str]:

@@ -10,7 +10,7 @@ single seat or window.
 import random
 import re
 
-from slmd_model.data import grounds, loose
+from slmd_model.data import again, grounds, loose
 from slmd_model.data import signals as s
 from slmd_model.data.body import (
     ambient,
@@ -131,7 +131,10 @@ AFTER = [
 
 POINTS = re.compile(r"\b(it|this|that|them|'em|em)\b", re.IGNORECASE)
 IDIOM_SHARE = 0.22
-JOINS = (" and ", " and ", " and ", ", ", " and then ", ", then ", " and also ", ", and ", "; ", " plus ", ". ")
+JOINS = (
+    " and ", " and ", " and ", " and ", ", ", ", ", " and then ", ", then ", " and also ", ", and ", "; ", " plus ", ". ",
+    " ", " ", " oh and ", ", oh and ", " and while you're at it ", " while you're at it ", " as well as ", ", also ", " and please ",
+)  # fmt: skip
 
 
 def clause(r: random.Random):
@@ -157,6 +160,35 @@ def several(count: int, r: random.Random) -> list:
     return parts
 
 
+def shortened(r: random.Random):
+    """Several commands of which the later ones are shortened, or one that is repeated."""
+    roll = r.random()
+    if roll < 0.55:
+        return again.two_places(r)
+    if roll < 0.7:
+        return again.two_moves(r)
+    text, actions, imperative = again.said_twice([topic for _, topic in TOPICS], WEIGHTS, r)
+    return " ".join(text.split()), actions, imperative
+
+
+def around(text: str, r: random.Random) -> str:
+    """What speech puts around a whole sentence, in half of the cases."""
+    if r.random() < 0.08:
+        text = r.choice(ANY_BEFORE) + r.choice([" ", ", "]) + text
+    if r.random() < 0.08:
+        text += r.choice([" ", ", "]) + r.choice(AFTER)
+    return as_heard(text, r)
+
+
+def as_heard(text: str, r: random.Random) -> str:
+    """With a filler, a word misheard, or without marks, now and then."""
+    if r.random() < 0.08:
+        text = loose.filled(text, r)
+    if r.random() < 0.05:
+        text = loose.misheard(text, r)
+    return loose.spoken(text, r) if r.random() < 0.2 else text
+
+
 def reason(text: str, action: dict, r: random.Random) -> str:
     """Why `action` is wanted: mostly what goes with it, now and then what would be a command alone.
 
@@ -172,7 +204,8 @@ def reason(text: str, action: dict, r: random.Random) -> str:
 
 def command(r: random.Random) -> tuple[str, dict]:
     """A sentence and its answer."""
-    parts = several(r.choices([1, 2, 3], [84, 13, 3])[0], r)
+    roll = r.random()
+    parts = [shortened(r)] if roll < 0.1 else several(r.choices([1, 2, 3], [77, 17, 6])[0], r)
     text = parts[0][0]
     for part, _, _ in parts[1:]:
         text += r.choice(JOINS) + part
@@ -203,8 +236,4 @@ def loosen(text: str, actions: list[dict], r: random.Random, single: bool, state
         text = loose.contrasted(text, clause(r)[0], r)
     elif roll < 0.24 and single:
         text = loose.corrected_number(text, r) or text
-    if r.random() < 0.08:
-        text = loose.filled(text, r)
-    if r.random() < 0.05:
-        text = loose.misheard(text, r)
-    return loose.spoken(text, r) if r.random() < 0.2 else text
+    return as_heard(text, r)
