@@ -6,6 +6,7 @@
 import random
 import re
 
+from slmd_model.data import grounds
 from slmd_model.data import signals as s
 from slmd_model.data.body import lock, reading_light, window
 from slmd_model.data.climate import fan, temperature
@@ -14,6 +15,7 @@ from slmd_model.data.phrases import expand, number, percent, split_bar
 from slmd_model.data.speech import act
 
 PLACE = re.compile(r"(Row1|Row2|\*)\.(Driver|Passenger|\*)(Side)?(?=\.)")
+COOLING = re.compile("cool|ventil|chill", re.IGNORECASE)
 ROW = {"Row1": {"front"}, "Row2": {"rear"}, "*": {"front", "rear"}}
 SIDE = {"Driver": {"left"}, "Passenger": {"right"}, "*": {"left", "right"}}
 # What a place is called once the thing itself has been named.
@@ -57,11 +59,11 @@ def seats(part: str) -> set[tuple[str, str]]:
 
 
 def placed(topic, r: random.Random):
-    """(text, action, place) of a command for one place."""
+    """(text, action, place) of a command for one place, which states nothing ("i'm cold")."""
     while True:
         text, actions, _ = topic(r)
         found = PLACE.search(actions[0]["signal"])
-        if found and len(actions) == 1 and len(seats(found[0])) < 4:
+        if found and len(actions) == 1 and len(seats(found[0])) < 4 and not grounds.states(text):
             return " ".join(text.split()), actions[0], found
 
 
@@ -71,10 +73,14 @@ def two_places(r: random.Random):
         r.choice((temperature, temperature, fan, window, window, seat_heat, seat_heat, lock, reading_light)), r
     )
     places = s.STATION if ".Station." in action["signal"] else s.SIDE
-    other = r.choice([name for name in CALLED if not seats(places[name]) & seats(found[0])])
+    apart = [name for name in CALLED if not seats(places[name]) & seats(found[0])]
+    if not found[0].startswith("*"):  # beside one seat "the right" is not a whole side
+        apart = [name for name in apart if name not in ("left", "right")]
+    other = r.choice(apart)
     signal, value = action["signal"].replace(found[0], places[other]), action["value"]
     called = expand(r.choice(split_bar(CALLED[other])), r)
-    if action["op"] == "set" and type(value) is int and value >= 0 and r.random() < 0.4:
+    cooling = signal.endswith("HeatingCooling") and COOLING.search(text)
+    if action["op"] == "set" and type(value) is int and not cooling and r.random() < 0.4:
         degrees = signal.endswith("Temperature")
         value = r.randint(*s.TEMPERATURE_C) if degrees else r.randrange(5, 101, 5)
         said = number(value, r) + r.choice(["", " degrees"]) if degrees else percent(value, r)

@@ -66,8 +66,9 @@ def vehicle_refusal(kept: list[str]) -> Maker:
         roll = r.random()
         if roll < 0.45:
             return vehicle.around(r.choice(texts), r)
-        command, _, imperative = vehicle.clause(r)
-        return outside.about_a_command(command, r) if imperative and roll < 0.75 else outside.refusal(r)
+        command = vehicle.clause(r)[0]
+        told = roll < 0.85 and outside.BARE_VERB.match(command)
+        return outside.about_a_command(command, r) if told else outside.refusal(r)
 
     return lambda r: row("vehicle", text(r), REFUSAL, "vehicle/refusal")
 

@@ -18,10 +18,10 @@ we're (almost there|in a tunnel|on the motorway|on the highway|parked|in town|st
 (the sun|that guy|this truck|that bus|the rain|the snow|the wind) is (annoying|in my eyes|everywhere|right behind us|in front of us|getting worse)
 (as|like) (always|usual|yesterday|last time|before)
 i (forgot|left it on|just got in|just woke up|just washed it|need both hands)
-somebody (is coming|left it that way|asked me to|is at the door)
+somebody (is coming|left it that way|is at the door)
 it (smells|stinks|is nasty|feels odd) (in here|out there|today)
 (good morning|good evening|hi there|welcome back|right|listen|excuse me|sorry|one more thing|you know what|alright then)
-(my (wife|husband|doctor|instructor|mum|boss) (keeps telling|told|asked) me to|that's what my (dad|wife|instructor) (does|says|would do))
+(my (wife|husband|doctor|instructor|mum|boss) (insists|says so|keeps telling me)|that's what my (dad|wife|instructor) (does|says|would do))
 (it's been|what) (a long day|a day|a week|one of those days)|it was a long day
 i (nearly|almost) (forgot|fell asleep|missed it|hit something)|i keep forgetting
 (this is|it's) (my first time in this car|a rental|a hire car|my wife's car|new to me)

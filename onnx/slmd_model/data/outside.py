@@ -1,6 +1,7 @@
 """Sentences the `vehicle` task must refuse: questions, homes, reminders, negations, noise."""
 
 import random
+import re
 
 from slmd_model.data.phrases import dress, expand, number, split_bar, top
 
@@ -73,11 +74,11 @@ CANNOT = """
 (pop|open|close|unlock) the (fuel (flap|cap|door|lid)|gas cap|petrol cap|tank [lid]|charging (flap|port|door))
 (squirt|spray|squeeze) [some] (washer fluid|water|screen wash) [on (the windscreen|it|the glass)]|wash the (windscreen|windshield|front window|headlights)|clean the (camera|rear camera|headlights)
 (recline|tilt|straighten|lean) (my|the|the passenger) (seat|backrest|seat back) [back|a bit|forward|all the way]|(lumbar support|lumbar) (up|on|more|in)|(more|less|increase) lumbar [support]|(raise|lower|adjust) (my|the) (headrest|head rest|armrest|seat belt height|steering wheel|steering column)
-(tilt|turn|angle|adjust|move) the (left|right|driver's|passenger's|rear view|rearview) mirror (down|up|inwards|outwards|a bit|to see the kerb)
+(tilt|turn|angle|adjust|move) the (left|right|driver's|passenger's|rear view|rearview) mirror (down|up|a bit|to see the kerb)
 (make|turn|set|change) the (ambient light|light|interior light|mood light|dashboard|lighting|glow) (to|into|) (purple|red|blue|green|pink|orange|violet|turquoise|warm white|the colour of the sea)|(purple|red|blue|green|pink|orange) (light|lights|ambient light|ambience)|change the (colour|color) of the (light|lights|ambient light|dashboard)
 (start|stop|switch off|turn off|kill|restart) the (engine|motor|car)|start her up|(shift|put it|go|change) (into|to|in) (reverse|neutral|park|drive|first gear|second|third gear|low range|four wheel drive)|(up|down) a gear|downshift|upshift
 (turn on|activate|switch off|disable|turn off) (the dash cam|the rear camera|the park assist|parking sensors|auto park|traction control|stability control|start stop|auto start stop|the alarm|the immobiliser|the wifi|the hotspot|airplane mode|the head up display|blind spot monitoring|the speed limiter|hill descent|hill hold|the air purifier|the fragrance|the tv in the back|the fridge)
-(park|parallel park|reverse|back up|drive|brake|accelerate|overtake|turn around|pull over|slow down|change lanes|speed up) (the car|here|now|at the next exit|that lorry|for me|by yourself|please)
+(park|parallel park|reverse|back up|drive|brake|accelerate|overtake|turn around|pull over|change lanes) (the car|here|now|at the next exit|that lorry|for me|by yourself|please)
 (turn|pump) (up|down) the (bass|treble)|(more|less) (bass|treble)|(set|change) the (equaliser|equalizer|balance|fader|surround sound)
 (open|close|slide) the (driver's door|passenger door|rear door|sliding door|car door|garage door|partition|tailgate window|rear quarter window)|(fold|drop|fold down|put down) the (rear seats|back seats|back seat|third row)|(extend|retract|lower|raise) the (tow bar|spoiler|roof rack|air suspension|suspension|ride height|roof top|soft top)
 (save|store|recall|load) (my|this) (seat position|driving position|profile|settings|radio station)|(pair|connect|disconnect|forget) (my|this|the) (phone|headset|tablet|new phone)|switch (driver|user|profile)
@@ -98,6 +99,14 @@ i (am|'m) (hungry|tired|bored|thirsty|late|happy|sad|lost|sick|in a hurry|on my 
 it's (a nice day|my birthday|monday|late|{n} o'clock)
 """
 DONT = "[please|hey|no|no no|oh no|wait|stop|and|whatever you do|for now|really] (don't|do not|dont|never|don't you dare|you must not|don't ever|please don't|i don't want you to|i never told you to|nobody said to|there is no need to|better not|don't you)"
+# How a command begins that another verb can stand before.
+BARE_VERB = re.compile(
+    r"(turn|switch|put|make|set|open|slide|lock|bring|unlock|close|shut|let|get|lower|move|fold|raise|use|stop|roll|wind|heat|warm|"
+    r"keep|pop|charge|change|retract|drop|crack|power|play|decrease|have|reduce|start|release|unlatch|engage|enable|cool|activate|"
+    r"increase|flip|give|end|preheat|hit|kill|take|cancel|blink|draw|ventilate|lose|honk|dim|limit|quit|disable|recirculate|adjust|"
+    r"cut|push|unfold|deactivate|lift|indicate|bump|hold|fire|knock|extend|throw|pull|slow|unmute|tuck|fill|beep|chill|listen|deploy|"
+    r"direct|defog|show|pause|maintain|resume|press|brighten|defrost|begin|mute|pump) "
+)
 MENTIONED = (
     "how do i|how can i|why can't i|what happens if i|is it safe to|remind me tomorrow to|should i|when should i|"
     "who told you to|am i allowed to|how long does it take to|what does it cost to|can i sue someone who wants to|"

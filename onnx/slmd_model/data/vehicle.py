@@ -130,6 +130,9 @@ AFTER = [
 ]
 
 POINTS = re.compile(r"\b(it|this|that|them|'em|em)\b", re.IGNORECASE)
+OF_HEAT = re.compile(
+    r"degree|°|temp|celsius|fahrenheit|heat|climate|cool|cold|hot|warm|\bac\b|air|thermostat", re.IGNORECASE
+)
 IDIOM_SHARE = 0.22
 JOINS = (
     " and ", " and ", " and ", " and ", ", ", ", ", " and then ", ", then ", " and also ", ", and ", "; ", " plus ", ". ",
@@ -157,7 +160,19 @@ def several(count: int, r: random.Random) -> list:
         for at in range(count):
             while grounds.states(parts[at][0]):
                 parts[at] = clause(r)
+    stated = grounds.states(parts[0][0])
+    for at in range(1, count):
+        while not follows(parts[at], parts[:at]) or grounds.states(parts[at][0]) != stated:
+            parts[at] = clause(r)
     return parts
+
+
+def follows(part, before: list) -> bool:
+    """Whether `part` is of another signal than those before it, and says what its figure is of ("20 for me" does not)."""
+    text, actions, _ = part
+    known = {action["signal"] for _, group, _ in before for action in group}
+    figure = any(action["signal"].endswith("Temperature") and action["op"] == "set" for action in actions)
+    return not known & {action["signal"] for action in actions} and not (figure and not OF_HEAT.search(text))
 
 
 def shortened(r: random.Random):
