@@ -95,7 +95,7 @@ shell_files() { # binary root
 # As they are, not compressed: the unit and the pages themselves link to them.
 documents() { # folder
   local file
-  for file in README.md docs/*.md docs/*.svg; do put "$file" "$1"; done
+  for file in README.md docs/*.md docs/*.svg onnx/default/MODEL_CARD.md; do put "$file" "$1"; done
 }
 
 stage_slmd() { # stage
@@ -106,8 +106,8 @@ stage_slmd() { # stage
   for unit in systemd/*.service systemd/*.socket; do
     if [ -e "$unit" ]; then put "$unit" "$root/usr/lib/systemd/system"; fi
   done
-  # Drop-ins to copy from.
-  for unit in systemd/*.conf; do
+  # Drop-ins and tasks to copy from.
+  for unit in systemd/*.conf onnx/tasks/*; do
     if [ -e "$unit" ]; then put "$unit" "$doc/examples"; fi
   done
   put systemd/slmd.sysusers "$root/usr/lib/sysusers.d" slmd.conf

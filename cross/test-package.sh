@@ -67,6 +67,7 @@ has_files() {
     /usr/share/bash-completion/completions/slmd /usr/share/zsh/vendor-completions/_slmd \
     /usr/share/fish/vendor_completions.d/slmd.fish /usr/share/slmd/board-configs/generic-aarch64.toml \
     /usr/share/doc/slmd/configuration.md /usr/share/doc/slmd/copyright \
+    /usr/share/doc/slmd/MODEL_CARD.md /usr/share/doc/slmd/examples/summary.toml \
     /usr/share/doc/slmd/changelog.Debian.gz /usr/share/doc/slmd/THIRD-PARTY.txt.gz; do
     grep -qxF "$file" <<<"$files" || { echo "not in the package: $file"; return 1; }
   done

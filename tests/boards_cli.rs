@@ -197,6 +197,23 @@ fn inference_stays_on_its_cpus_and_everything_else_does_not() {
     }
 }
 
+/// `onnx/tasks`: nothing else reads them.
+#[test]
+fn the_tasks_for_larger_models_load_and_their_shapes_compile() {
+    let dir = tempfile::tempdir().unwrap();
+    let into = dir.path().join("conf.d");
+    std::fs::create_dir(&into).unwrap();
+    for file in std::fs::read_dir("onnx/tasks").unwrap().map(Result::unwrap) {
+        std::fs::copy(file.path(), into.join(file.file_name())).unwrap();
+    }
+    let ran = run(dir.path(), "", &["check", "--model", "onnx/default", "--json"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let tasks = ran.json()["model"]["tasks"].as_array().unwrap().clone();
+    for name in ["summary", "qa"] {
+        assert!(tasks.contains(&name.into()), "{name}: {tasks:?}");
+    }
+}
+
 #[test]
 fn without_an_affinity_nothing_is_kept_anywhere_and_absent_cpus_are_left_out() {
     let all = allowed_cpus().to_string();

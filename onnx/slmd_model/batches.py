@@ -15,11 +15,15 @@ CHUNK = 20_000  # lines sorted by length at a time
 
 @dataclass(frozen=True)
 class Examples:
-    """Token ids of all lines, one after the other; line i is ids[ends[i-1]:ends[i]], its answer from answers[i]."""
+    """Token ids of all lines, one after the other; line i is ids[ends[i-1]:ends[i]], its answer from answers[i].
+
+    `kept`: which of the lines that were given these are, in their order.
+    """
 
     ids: np.ndarray
     ends: np.ndarray
     answers: np.ndarray
+    kept: np.ndarray
 
     def line(self, i: int) -> tuple[np.ndarray, int]:
         start = self.ends[i - 1] if i else 0
@@ -56,20 +60,33 @@ def read_lines(path: Path) -> list[dict]:
 
 
 def encode(tokenizer, lines: list[dict]) -> Examples:
-    rows, ends, starts, end = [], [], [], 0
+    """Lines longer than the context are left out: cut, they would teach answers without their ends."""
+    rows, ends, starts, kept, end = [], [], [], [], 0
     for at in range(0, len(lines), 2000):  # an Encoding object takes kilobytes
         part = lines[at : at + 2000]
         prompts = tokenizer.encode_batch_fast([words.render(line["task"], line["text"]) for line in part])
         answers = tokenizer.encode_batch_fast(
             [line["answer"] + ("" if line.get("open") else words.END) for line in part]
         )
-        for prompt, answer in zip(prompts, answers, strict=True):
-            row = (prompt.ids + answer.ids)[: words.CONTEXT]
+        for i, (prompt, answer) in enumerate(zip(prompts, answers, strict=True), at):
+            row = prompt.ids + answer.ids
+            if len(row) > words.CONTEXT:
+                continue
+            kept.append(i)
             starts.append(end + len(prompt.ids))
             end += len(row)
             ends.append(end)
             rows.append(np.array(row, np.int16))
-    return Examples(np.concatenate(rows), np.array(ends), np.array(starts))
+    ids = np.concatenate(rows) if rows else np.zeros(0, np.int16)
+    return Examples(ids, *(np.array(each, np.int64) for each in (ends, starts, kept)))
+
+
+def tell_left_out(path: Path, lines: int, kept: int, limit: int, tell) -> None:
+    """Tell how many of the lines were too long; that all were is an error."""
+    if not kept:
+        raise UserError(f"{path}: every line is longer than {limit} tokens, text and answer together")
+    if kept < lines:
+        tell(f"{path}: {lines - kept} of {lines} lines are longer than {limit} tokens and left out")
 
 
 def groups(examples: Examples, tokens: int, seed: int):

@@ -1,11 +1,9 @@
 """`slmd-model calibrate`: how sure a bundle's tasks are, fitted by `slmd calibrate` and written into its manifest."""
 
-import dataclasses
 import json
 import shutil
 import subprocess
 import tempfile
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +56,7 @@ def calibrate(
         raise UserError(f"{path}: fewer than {LEAST} lines of {', '.join(few)}", 65)
     found = {name: fitted(program, folder, path, engine, threads, name) for name in fit}
     # A bound of an earlier fit means something else now.
-    rewrite(folder, {k: {"confidence_temperature": v["temperature"], "min_confidence": None} for k, v in found.items()})
+    rewrite(folder, {k: {"confidence-temperature": v["temperature"], "min-confidence": None} for k, v in found.items()})
     if bounds:
         own = [line for line in lines if line["task"] in bounds]
         with daemon.serve(slmd, folder, engine, threads) as (socket, _):
@@ -68,7 +66,7 @@ def calibrate(
             if value is None:
                 raise UserError(f"{name}: no min-confidence has at most {by.share:.3g} {by.kind}")
             found[name]["min_confidence"] = value
-        rewrite(folder, {name: {"min_confidence": found[name]["min_confidence"]} for name in bounds})
+        rewrite(folder, {name: {"min-confidence": found[name]["min_confidence"]} for name in bounds})
     return found
 
 
@@ -88,11 +86,15 @@ def fitted(program: str, folder: Path, path: Path, engine: str, threads: int, ta
 
 
 def rewrite(folder: Path, changes: dict[str, dict]) -> None:
-    """Change tasks of the manifest, which is refused where it has what would be lost."""
-    manifest, file = bundle.read(folder), folder / bundle.MANIFEST
-    said = tomllib.loads(file.read_text(encoding="utf-8"))
-    if tomllib.loads(bundle.render(manifest, said["files"])) != said:
-        raise UserError(f"{file}: has keys that this command would lose; write `confidence-temperature` by hand")
-    tasks = {name: dataclasses.replace(task, **changes.get(name, {})) for name, task in manifest.tasks.items()}
-    bundle.write(folder, dataclasses.replace(manifest, tasks=tasks))
-    (folder / bundle.SIGNATURE).unlink(missing_ok=True)
+    """Change keys of the manifest's tasks; None takes one out."""
+
+    def change(manifest) -> None:
+        for task, values in changes.items():
+            table = manifest["task"][task]
+            for key, value in values.items():
+                if value is not None:
+                    table[key] = value
+                elif key in table:
+                    del table[key]
+
+    bundle.edit(folder, change)

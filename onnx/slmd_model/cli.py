@@ -30,8 +30,10 @@ the default model, from nothing:
   slmd-model compare run/fp32 run/int8 onnx/default --lines run/data/report.jsonl
 
 a model of your own, from a checkpoint and JSON lines of {"task", "text", "answer"}:
-  slmd-model finetune HF_DIR tasks.jsonl run
-  slmd-model export run/hf bundle --precision int4
+  slmd-model finetune HF_DIR train.jsonl run
+  slmd-model export run/hf bundle --tasks tasks.toml --golden-prompts prompts.txt
+  slmd-model calibrate bundle choose.jsonl
+  slmd-model eval bundle report.jsonl
 
 Weights and data are never downloaded; checkpoints are folders on this disk.
 """
@@ -97,13 +99,26 @@ def add_export(commands) -> None:
     p.add_argument("hf", type=Path, metavar="HF_DIR")
     p.add_argument("out", type=Path, metavar="OUT_DIR")
     p.add_argument("--name", help="name in slmd.toml (default: OUT_DIR's)")
-    p.add_argument("--precision", choices=("int4", "int8", "fp32"), default="int4")
+    p.add_argument("--version", default="0.1.0", help="version in slmd.toml (default: %(default)s)")
+    p.add_argument("--license", metavar="SPDX", help="licence in slmd.toml, as an SPDX expression (default: none)")
+    p.add_argument(
+        "--tasks",
+        type=Path,
+        metavar="FILE",
+        help="TOML with the [task.NAME] tables of slmd.toml; schemas and grammars that they name lie beside it",
+    )
+    p.add_argument(
+        "--precision",
+        choices=("int4", "int8", "fp16", "fp32"),
+        default="int4",
+        help="of the weights (default int4); fp16 in the transformers-js layout only: stored so, computed in float32",
+    )
     p.add_argument(
         "--layout",
         choices=("genai", "transformers-js"),
         default="genai",
         help="genai: fused operators, model.onnx + genai_config.json; transformers-js: standard operators, "
-        "onnx/model.onnx (fp32) or onnx/model_q4.onnx (int4) + config.json",
+        "onnx/model.onnx (fp32), onnx/model_fp16.onnx or onnx/model_q4.onnx (int4) + config.json",
     )
     p.add_argument("--full-logits", action="store_true", help="do not prune the head (teacher forcing, speculation)")
     p.add_argument("--asymmetric", action="store_true", help="weights with zero points")
@@ -114,6 +129,13 @@ def add_export(commands) -> None:
     p.add_argument("--inline", action="store_true", help="weights inside model.onnx")
     add_kv(p)
     add_static(p)
+    p.add_argument(
+        "--golden-prompts",
+        type=Path,
+        metavar="FILE",
+        help="what golden answers are of: one prompt a line, TASK and a tab before it if it is a task's "
+        "(default: some general ones)",
+    )
     p.add_argument("--golden-steps", type=int, default=32, metavar="N")
     p.add_argument("--golden-margin", type=float, metavar="LOGITS")
     p.set_defaults(run=run_export)
@@ -178,13 +200,24 @@ def add_reference(commands) -> None:
 
 
 def add_verify(commands) -> None:
-    p = commands.add_parser("verify", help="check the hashes of a bundle")
+    p = commands.add_parser(
+        "verify",
+        help="check the hashes of a bundle",
+        description="Hold every file that DIR/slmd.toml lists against its SHA-256, and name those that are missing or "
+        "differ. Who made them is for `slmd model verify`, which looks at the signature.",
+    )
     p.add_argument("bundle", type=Path, metavar="DIR")
     p.set_defaults(run=run_verify)
 
 
 def add_seal(commands) -> None:
-    p = commands.add_parser("seal", help="renew the hashes of a bundle after editing a file of it")
+    p = commands.add_parser(
+        "seal",
+        help="renew the hashes of a bundle after editing a file of it",
+        description="Bring [files] of DIR/slmd.toml up to date: hashes of files that have changed, lines for new ones, "
+        "none for those that are gone. All else in it stays as it is written. A signature is of the old text, and is "
+        "removed: sign again.",
+    )
     p.add_argument("bundle", type=Path, metavar="DIR")
     p.add_argument(
         "--counter",
@@ -233,10 +266,23 @@ def run_export(args) -> None:
         block_size=args.block_size, fuse_gate_up=not args.no_fuse, algorithm=args.algorithm, mixed=args.mixed,
     )  # fmt: skip
     request = Request(
-        args.name or args.out.name, layout=args.layout, options=options, inline=args.inline,
-        steps=args.golden_steps, margin=args.golden_margin, **kv(args), **shapes(args),
+        args.name or args.out.name, args.version, args.license, layout=args.layout, options=options,
+        inline=args.inline, steps=args.golden_steps, margin=args.golden_margin, **kv(args), **shapes(args),
+        **asked(args),
     )  # fmt: skip
     print(*export(args.hf, args.out, request), sep="\n")
+
+
+def asked(args) -> dict:
+    """The fields of a request on tasks and golden prompts."""
+    from slmd_model import bundle, golden
+
+    found: dict = {}
+    if args.tasks:
+        found["tasks_text"], found["tasks"], found["files"] = bundle.read_tasks(args.tasks)
+    if args.golden_prompts:
+        found["questions"] = golden.read_questions(args.golden_prompts)
+    return found
 
 
 def kv(args) -> dict:
@@ -267,8 +313,6 @@ def run_quantise_kv(args) -> None:
     from slmd_model import bundle
     from slmd_model.export import quantise_bundle
 
-    if not (args.bundle / bundle.MANIFEST).is_file():
-        raise UserError(f"{args.bundle}: no {bundle.MANIFEST}", 66)
     default_task = bundle.read(args.bundle).default_task
     print(*quantise_bundle(args.bundle, args.out, calibration(args, default_task)), sep="\n")
 
@@ -282,17 +326,15 @@ def run_reference(args) -> None:
 def run_verify(args) -> None:
     from slmd_model import bundle
 
-    if not (args.bundle / bundle.MANIFEST).is_file():
-        raise UserError(f"{args.bundle}: no {bundle.MANIFEST}", 66)
     if problems := bundle.verify(args.bundle):
         raise UserError("\n".join(problems))
     print(f"{args.bundle}: every file matches its hash")
 
 
 def run_seal(args) -> None:
-    from slmd_model import default_bundle
+    from slmd_model import bundle
 
-    default_bundle.seal(args.bundle, args.counter)
+    bundle.seal(args.bundle, **({} if args.counter is None else {"counter": args.counter}))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from slmd_model.errors import UserError
 
+FROZEN = Path(__file__).resolve().parents[1] / "tests"
 WITH_BAR = {"train", "finetune", "calibrate", "eval", "compare"}
 
 
@@ -28,9 +29,14 @@ def add_data(commands) -> None:
     )
     p.add_argument("out", type=Path, metavar="OUT_DIR")
     p.add_argument("--sources", type=Path, default=Path("../shared/data"), metavar="DIR", help="default: %(default)s")
-    p.add_argument("--frozen", type=Path, default=Path("onnx/tests"), metavar="DIR", help="hand-written sentences")
-    p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--share", type=float, default=1.0, metavar="X", help="this part of the usual number of lines")
+    p.add_argument(
+        "--frozen", type=Path, default=FROZEN, metavar="DIR", help="hand-written sentences (default: %(default)s)"
+    )
+    p.add_argument("--seed", type=int, default=1, help="another one makes other lines (default: %(default)s)")
+    p.add_argument(
+        "--share", type=float, default=1.0, metavar="X",
+        help="this part of the usual number of lines (default: %(default)s)",
+    )  # fmt: skip
     p.set_defaults(run=run_data)
 
 
@@ -45,22 +51,27 @@ def add_train(commands) -> None:
     p.add_argument("data", type=Path, metavar="DATA_DIR")
     p.add_argument("out", type=Path, metavar="RUN_DIR")
     p.add_argument("--from", dest="start", type=Path, metavar="HF_DIR", help="go on with this model, in its shape")
-    p.add_argument("--steps", type=int, default=4000)
-    p.add_argument("--decay-from", type=float, default=0.6, metavar="SHARE", help="of the steps; then the rate falls")
-    p.add_argument("--batch", type=int, default=8192, metavar="TOKENS")
-    p.add_argument("--learning-rate", type=float, default=3e-3)
-    p.add_argument("--save-every", type=int, default=250, metavar="STEPS")
+    p.add_argument("--steps", type=int, default=4000, help="of training, in all (default: %(default)s)")
+    p.add_argument(
+        "--decay-from", type=float, default=0.6, metavar="SHARE",
+        help="of the steps; then the rate falls (default: %(default)s)",
+    )  # fmt: skip
+    p.add_argument("--batch", type=int, default=8192, metavar="TOKENS", help="of one step (default: %(default)s)")
+    p.add_argument("--learning-rate", type=float, default=3e-3, help="the highest (default: %(default)s)")
+    p.add_argument(
+        "--save-every", type=int, default=250, metavar="STEPS", help="and answer choose.jsonl (default: %(default)s)"
+    )
     p.add_argument(
         "--dropout", action="append", default=[], type=share_of_task, metavar="TASK=SHARE",
-        help="for a task with few sentences, met many times; may be given several times",
+        help="for a task with few sentences, met many times; once for each such task (default: none)",
     )  # fmt: skip
-    p.add_argument("--hidden", type=int, default=256)
-    p.add_argument("--layers", type=int, default=5)
-    p.add_argument("--feed-forward", type=int, default=640)
-    p.add_argument("--heads", type=int, default=8)
-    p.add_argument("--kv-heads", type=int, default=2)
-    p.add_argument("--vocabulary", type=int, default=4096)
-    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--hidden", type=int, default=256, help="width, a multiple of --heads (default: %(default)s)")
+    p.add_argument("--layers", type=int, default=5, help="number of them (default: %(default)s)")
+    p.add_argument("--feed-forward", type=int, default=640, help="width inside a layer's MLP (default: %(default)s)")
+    p.add_argument("--heads", type=int, default=8, help="of attention, a multiple of --kv-heads (default: %(default)s)")
+    p.add_argument("--kv-heads", type=int, default=2, help="heads of keys and values (default: %(default)s)")
+    p.add_argument("--vocabulary", type=int, default=4096, help="tokens to learn at most (default: %(default)s)")
+    p.add_argument("--seed", type=int, default=1, help="of weights, order and dropout (default: %(default)s)")
     p.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
     p.set_defaults(run=run_train)
 
@@ -75,11 +86,11 @@ def add_finetune(commands) -> None:
     p.add_argument("hf", type=Path, metavar="HF_DIR")
     p.add_argument("lines", type=Path, metavar="LINES")
     p.add_argument("out", type=Path, metavar="RUN_DIR")
-    p.add_argument("--steps", type=int, default=500)
-    p.add_argument("--batch", type=int, default=8, metavar="LINES")
-    p.add_argument("--rank", type=int, default=16)
-    p.add_argument("--learning-rate", type=float, default=2e-4)
-    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--steps", type=int, default=500, help="of training (default: %(default)s)")
+    p.add_argument("--batch", type=int, default=8, metavar="LINES", help="of one step (default: %(default)s)")
+    p.add_argument("--rank", type=int, default=16, help="of the adapter's matrices (default: %(default)s)")
+    p.add_argument("--learning-rate", type=float, default=2e-4, help="the highest (default: %(default)s)")
+    p.add_argument("--seed", type=int, default=1, help="of the adapter, order and dropout (default: %(default)s)")
     p.add_argument("--threads", type=int, default=0, help="CPU threads (default: torch's choice)")
     p.set_defaults(run=run_finetune)
 
@@ -115,13 +126,14 @@ def add_eval(commands) -> None:
         "eval",
         help="the figures of a bundle, through the daemon's socket",
         description="Serve BUNDLE by `slmd serve` on a temporary configuration, or ask the daemon at --socket, and "
-        "compare its answers to those of the LINES files.",
+        "compare its answers to those of the LINES files. Latency is given twice: `ms` is the daemon's own total, "
+        "`socket_ms` what the client waited.",
     )
     p.add_argument("bundle", type=Path, metavar="BUNDLE")
     p.add_argument("lines", type=Path, nargs="+", metavar="LINES")
     p.add_argument("--socket", type=Path, metavar="PATH", help="a daemon that serves the bundle already")
     add_daemon(p)
-    p.add_argument("--limit", type=int, metavar="N", help="only the first N lines of each file")
+    add_part(p)
     p.add_argument("--task", action="append", metavar="T", help="only lines of this task (may be repeated)")
     p.add_argument("--plot", type=Path, metavar="PNG", help="draw how far the confidence can be relied on")
     p.add_argument("--wrong", type=Path, metavar="FILE", help="write the lines that were answered wrongly")
@@ -163,20 +175,43 @@ def add_compare(commands) -> None:
     p = commands.add_parser(
         "compare",
         help="bundles of one model side by side",
-        description="Serve each BUNDLE in turn: quality with a paired test against the first, size, tokens/s, memory.",
+        description="Serve each BUNDLE in turn: quality by source, with the difference to the first bundle (paired "
+        "bootstrap, McNemar's test of exact answers), size, memory, tokens/s, latency as the daemon's own total and "
+        "as the client waited at the socket.",
     )
     p.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE")
     p.add_argument("--lines", type=Path, action="append", required=True, metavar="FILE")
     add_daemon(p)
-    p.add_argument("--limit", type=int, metavar="N", help="only the first N lines of each file")
+    add_part(p)
     p.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     p.set_defaults(run=run_compare)
 
 
+def add_part(p) -> None:
+    """Which of the lines are asked."""
+    group = p.add_mutually_exclusive_group()
+    group.add_argument(
+        "--sample", type=count, metavar="N",
+        help="only N lines, spread over all: one drawn from each of N equal stretches, so that tasks and sources keep "
+        "their shares; the same ones every time",
+    )  # fmt: skip
+    group.add_argument(
+        "--limit", type=count, metavar="N", help="only the first N lines of each file, which may be of one task"
+    )
+
+
+def count(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
 def add_daemon(p) -> None:
     p.add_argument("--slmd", default="slmd", metavar="PROGRAM", help="the daemon (default: %(default)s on the path)")
-    p.add_argument("--engine", choices=("auto", "ort", "tract"), default="auto")
-    p.add_argument("--threads", type=int, default=2)
+    p.add_argument(
+        "--engine", choices=("auto", "ort", "tract"), default="auto", help="that it answers with (default: %(default)s)"
+    )
+    p.add_argument("--threads", type=int, default=2, help="that it answers with (default: %(default)s)")
 
 
 def run_data(args) -> None:
@@ -186,6 +221,15 @@ def run_data(args) -> None:
 
 
 def run_train(args) -> None:
+    if len(dict(args.dropout)) < len(args.dropout):
+        raise UserError("one --dropout for each task", 64)
+    try:
+        train_as_told(args)
+    except KeyboardInterrupt:  # while data is read; `train` handles the signals from the first step on
+        raise UserError("stopped before its first step; give the same command again", 130) from None
+
+
+def train_as_told(args) -> None:
     import torch
 
     from slmd_model.train import Settings, Shape, train
@@ -240,27 +284,46 @@ def run_calibrate(args) -> None:
     show({"tasks": found}, args.json)
 
 
-def read(paths: list[Path], limit: int | None, tasks: list[str] | None = None) -> list[dict]:
+def read(paths: list[Path], limit: int | None, tasks: list[str] | None = None, sample: int | None = None) -> list[dict]:
+    """Lines whose answers are known whole."""
+    from slmd_model import evaluate
     from slmd_model.batches import read_lines
 
-    return [line for path in paths for line in read_lines(path)[:limit] if not tasks or line["task"] in tasks]
+    found = []
+    for path in paths:
+        lines = list(enumerate(read_lines(path)[:limit], 1))
+        own = [(number, line) for number, line in lines if not tasks or line["task"] in tasks]
+        if opened := next((number for number, line in own if line.get("open")), None):
+            raise UserError(f'{path}:{opened}: "open": only the beginning of the answer is known; leave such lines out')
+        found += [line for _, line in own]
+    if not found:
+        raise UserError(f"{', '.join(map(str, paths))}: no line is of the task {' or '.join(tasks or [])}")
+    return evaluate.sample(found, sample)
+
+
+def part(args, lines: list[dict]) -> dict:
+    """Which of the lines were asked, for the figures' file."""
+    return {"files": list(map(str, args.lines)), "lines": len(lines), "sample": args.sample, "limit": args.limit}
 
 
 def run_eval(args) -> None:
     from slmd_model import daemon, evaluate
 
-    lines = read(args.lines, args.limit, args.task)
+    lines = read(args.lines, args.limit, args.task, args.sample)
     if args.socket:
+        facts = evaluate.facts(args.socket, args.bundle, None)
         rows = list(evaluate.run(args.socket, lines, args.bundle))
     else:
         with daemon.serve(args.slmd, args.bundle, args.engine, args.threads) as (socket, _):
+            facts = evaluate.facts(socket, args.bundle, args.threads)
             rows = list(evaluate.run(socket, lines, args.bundle))
     answers = [(line, answer) for line, answer, _ in rows]
     if args.plot:
         evaluate.plot(answers, args.plot)
     if args.wrong:
         write_wrong(rows, args.wrong)
-    show(evaluate.report(answers), args.json)
+    show({"run": facts | part(args, lines) | {"tasks": args.task}} | evaluate.report(answers), args.json)
+    print(evaluate.TIMES)
 
 
 def write_wrong(rows: list[tuple], path: Path) -> None:
@@ -269,10 +332,14 @@ def write_wrong(rows: list[tuple], path: Path) -> None:
 
 
 def run_compare(args) -> None:
-    from slmd_model.compare import compare
+    from slmd_model.compare import compare, table
 
-    lines = read(args.lines, args.limit)
-    show(compare(args.slmd, args.bundles, lines, args.engine, args.threads), args.json)
+    lines = read(args.lines, args.limit, None, args.sample)
+    found = compare(args.slmd, args.bundles, lines, args.engine, args.threads)
+    for figures in found.values():
+        figures["run"] |= part(args, lines)
+    print(table(found))
+    save(found, args.json)
 
 
 def show(figures: dict, path: Path | None) -> None:
@@ -281,5 +348,9 @@ def show(figures: dict, path: Path | None) -> None:
         print(group)
         for name, value in entries.items():
             print(f"  {name} {json.dumps(value)}")
+    save(figures, path)
+
+
+def save(figures: dict, path: Path | None) -> None:
     if path:
         path.write_text(json.dumps(figures, indent=1) + "\n")

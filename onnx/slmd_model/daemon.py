@@ -40,6 +40,15 @@ class Client:
         self.socket.close()
 
 
+def status(path: Path) -> dict:
+    """What the daemon says of itself; empty if it does not."""
+    client = Client(path)
+    reply = client.ask({"op": "status"})
+    client.close()
+    report = reply.get("report")
+    return report if isinstance(report, dict) else {}
+
+
 def config(bundle: Path, folder: Path, engine: str, threads: int) -> str:
     def text(value) -> str:
         return json.dumps(str(value))

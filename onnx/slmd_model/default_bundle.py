@@ -1,6 +1,5 @@
 """The default model's bundle (`onnx/default`)."""
 
-import dataclasses
 import time
 from pathlib import Path
 
@@ -65,15 +64,3 @@ def answers(folder: Path, threads: int):
         return tokenizer.decode(tokens), len(tokens) + 1, time.perf_counter() - begin
 
     return answer
-
-
-def seal(folder: Path, counter: int | None = None) -> None:
-    """Write the hashes of slmd.toml anew, after a change of a file such as the model card.
-
-    `counter` is set too, if it is given. A signature is of the old text then, and is removed.
-    """
-    manifest = bundle.read(folder)
-    if counter is not None:
-        manifest = dataclasses.replace(manifest, counter=counter)
-    bundle.write(folder, manifest)
-    (folder / bundle.SIGNATURE).unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """From a Hugging Face checkpoint to a checked bundle."""
 
-import dataclasses
 import json
 import shutil
+import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +14,12 @@ from slmd_model.golden import Question
 from slmd_model.session import Decoder
 from slmd_model.static_session import StaticDecoder
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
+CHAT_TEMPLATE = "chat_template.jinja"  # the daemon prefers it to the one in tokenizer_config.json
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json", CHAT_TEMPLATE,
+)  # fmt: skip
 BUNDLE_FILES = {"genai_config.json", "model.onnx", "model.onnx.data", *TOKENIZER_FILES}
-STANDARD_FILES = {"fp32": "model.onnx", "int4": "model_q4.onnx"}
+STANDARD_FILES = {"fp32": "model.onnx", "fp16": "model_fp16.onnx", "int4": "model_q4.onnx"}
 PROMPTS = ("", "Once upon a time", "The quick brown fox", "Close the window, please.", "2 + 2 =")
 
 
@@ -26,7 +29,7 @@ class Request:
 
     name: str
     version: str = "0.1.0"
-    license: str = "Apache-2.0 OR MIT"
+    license: str | None = "Apache-2.0 OR MIT"  # of this project's own models; None: the manifest names none
     layout: str = "genai"
     options: genai.Options = field(default_factory=genai.Options)
     inline: bool = False
@@ -35,6 +38,7 @@ class Request:
     questions: tuple[Question, ...] = tuple(Question(p) for p in PROMPTS)
     default_task: str | None = None
     tasks: dict[str, Task] = field(default_factory=dict)
+    tasks_text: str = ""  # their tables as somebody wrote them
     files: tuple[Path, ...] = ()
     kv: str | None = None  # "int8": codes in the KV cache
     calibration: tuple[Question, ...] = ()  # for that; none: the questions and some general texts
@@ -45,6 +49,9 @@ def export(hf: Path, out: Path, request: Request) -> list[str]:
     """Write the bundle `out` (replaced in one rename) and return notes on its check."""
     if not hf.is_dir():
         raise UserError(f"{hf}: no such folder", 66)
+    if request.options.precision == "fp16" and (request.shapes or request.layout != "transformers-js"):
+        raise UserError("fp16 is made with --layout transformers-js: fused operators have none on CPUs", 64)
+    check_questions(hf, request.questions, request.tasks)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".slmd-export-") as work:
         folder = Path(work, "bundle")
@@ -52,13 +59,15 @@ def export(hf: Path, out: Path, request: Request) -> list[str]:
         decoder, notes = make(hf, folder, request)
         write_tokenizer(hf, folder)
         for path in request.files:
+            if (folder / path.name).exists():
+                raise UserError(f"{path}: the bundle has another file of this name; rename it")
             shutil.copy(path, folder / path.name)
         answers = record(hf, request)
         notes += check(hf, decoder, answers, request)
         kv, static = kv_and_shapes(request)
         manifest = Manifest(
             request.name, request.version, request.license, request.default_task, request.tasks, answers,
-            kv=kv, static=static,
+            kv=kv, static=static, tasks_text=request.tasks_text,
         )  # fmt: skip
         bundle.write(folder, manifest)
         replace(folder, out)
@@ -135,7 +144,9 @@ def default_calibration(asked: tuple[Question, ...]) -> tuple[Question, ...]:
 def quantise_bundle(source: Path, out: Path, calibration: tuple[Question, ...]) -> list[str]:
     """The bundle `source` with an int8 cache as the bundle `out`; the golden answers are the same and must hold."""
     old = bundle.read(source)
-    asked = calibration or default_calibration(tuple(Question(g.prompt, g.task) for g in old.golden))
+    own = tuple(Question(g.prompt, g.task) for g in old.golden)
+    check_questions(source, own, old.tasks)
+    asked = calibration or default_calibration(own)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".slmd-export-") as work:
         folder = Path(work, "bundle")
@@ -143,7 +154,7 @@ def quantise_bundle(source: Path, out: Path, calibration: tuple[Question, ...]) 
         model = folder / "model.onnx"
         quantise_kv(folder, model, asked, old.tasks)
         notes = check(folder, Decoder(model), old.golden, Request(old.name, tasks=old.tasks))
-        bundle.write(folder, dataclasses.replace(old, kv="int8"))
+        bundle.seal(folder, kv="int8")
         replace(folder, out)
     return notes
 
@@ -153,6 +164,8 @@ def write_tokenizer(hf: Path, folder: Path) -> None:
     for name in TOKENIZER_FILES:
         if (hf / name).is_file():
             shutil.copy(hf / name, folder)
+        elif name == CHAT_TEMPLATE:  # the builder's copy of the one in tokenizer_config.json
+            (folder / name).unlink(missing_ok=True)
     target = folder / "special_tokens_map.json"
     if not target.is_file():
         config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
@@ -165,7 +178,31 @@ def record(hf: Path, request: Request) -> list[bundle.Golden]:
     margin = golden.MARGIN[request.options.precision] if request.margin is None else request.margin
     margin = max(margin, golden.KV_MARGIN) if kv_and_shapes(request)[0] else margin
     systems = {name: task.system for name, task in request.tasks.items()}
-    return golden.record(hf, questions(hf, request.questions), systems, request.steps, margin)
+    answers = golden.record(hf, questions(hf, request.questions), systems, request.steps, margin)
+    if not answers:
+        print(
+            f"slmd-model: warning: {request.name} gets no golden answers, so neither this export nor a device can see "
+            f"whether its graph is right: after every prompt the two best first tokens are closer than {margin} "
+            "logits, or the answer is empty. Ask it what it was trained on (--golden-prompts FILE), or lower "
+            "--golden-margin.",
+            file=sys.stderr,
+        )
+    return answers
+
+
+def check_questions(hf: Path, asked: tuple[Question, ...], tasks: dict[str, Task]) -> None:
+    """Golden prompts that the daemon would not read as they are encoded here are refused."""
+    of_tasks = [q for q in asked if q.task]
+    for question in of_tasks:
+        where, task = f"golden prompt {question.prompt!r}", tasks.get(question.task)
+        if task is None:
+            raise UserError(f"{where}: there is no task {question.task!r}; --tasks FILE gives its table")
+        if task.template:
+            raise UserError(f"{where}: task {question.task!r} has a template, which is not applied here; leave it out")
+    with_system = [q for q in of_tasks if tasks[q.task].system]
+    if with_system and golden.load_tokenizer(hf).chat_template is None:
+        where = f"golden prompt {with_system[0].prompt!r}"
+        raise UserError(f"{where}: a system prompt of a model without a chat template is not known here; leave it out")
 
 
 def questions(hf: Path, asked: tuple[Question, ...]) -> list[Question]:

@@ -14,15 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from tqdm import tqdm
 
 from slmd_model import golden
-from slmd_model.batches import read_lines
+from slmd_model.batches import read_lines, tell_left_out
 from slmd_model.curve import plot
 from slmd_model.errors import UserError
+from slmd_model.forward import work_type
 from slmd_model.golden import Question
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 LOG_EVERY = 10
 
 
@@ -41,17 +44,33 @@ class Settings:
 
 def open_checkpoint(hf: Path):
     """(model in float32, tokenizer) of a local folder."""
-    if not (hf / "config.json").is_file():
-        raise UserError(f"{hf}: no Hugging Face checkpoint (config.json is missing); nothing is downloaded", 66)
-    return golden.load_model(hf), golden.load_tokenizer(hf)
+    for names in (("config.json",), WEIGHTS, ("tokenizer.json",)):
+        if not any((hf / name).is_file() for name in names):
+            raise UserError(f"{hf}: no Hugging Face checkpoint ({names[0]} is missing); nothing is downloaded", 66)
+    try:
+        model, tokenizer = golden.load_model(hf), golden.load_tokenizer(hf)
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{hf}: not a checkpoint that can be read: {reason}") from None
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"{hf}: its tokenizer has no eos_token, which is to end an answer")
+    return model, tokenizer
 
 
-def encode(tokenizer, line: dict, limit: int) -> tuple[list[int], int]:
+def encode(tokenizer, line: dict) -> tuple[list[int], int]:
     """(ids of prompt and answer, length of the prompt)."""
     prompt = golden.encode(tokenizer, Question(line["text"], line["task"]), line["task"])
     end = [] if line.get("open") else [tokenizer.eos_token_id]
     answer = tokenizer(line["answer"], add_special_tokens=False)["input_ids"] + end
-    return (prompt + answer)[:limit], len(prompt)
+    return prompt + answer, len(prompt)
+
+
+def fitting(tokenizer, lines: list[dict], path: Path, limit: int, tell) -> list[tuple[list[int], int]]:
+    """The lines of `path` that have at most `limit` tokens, encoded: cut, they would teach answers without ends."""
+    rows = [encode(tokenizer, line) for line in lines]
+    kept = [row for row in rows if len(row[0]) <= limit]
+    tell_left_out(path, len(rows), len(kept), limit, tell)
+    return kept
 
 
 def batches(rows: list[tuple[list[int], int]], settings: Settings) -> Iterator[dict]:
@@ -92,25 +111,31 @@ def rate(step: int, settings: Settings) -> float:
     return settings.learning_rate * (settings.steps - step) / max(1, settings.steps - settings.warmup)
 
 
+def precision(device: str) -> torch.autocast:
+    """bfloat16 where the machine multiplies it, as in `train`."""
+    return torch.autocast(device, torch.bfloat16, enabled=work_type(device) == torch.bfloat16)
+
+
 def finetune(hf: Path, data: Path, out: Path, settings: Settings, tell=tqdm.write) -> None:
     """Write OUT/hf (merged, float32), OUT/log.jsonl and OUT/loss.png."""
     torch.manual_seed(settings.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     lines = read_lines(data)
     model, tokenizer = open_checkpoint(hf)
-    rows = [encode(tokenizer, line, settings.max_tokens) for line in lines]
+    rows = fitting(tokenizer, lines, data, settings.max_tokens, tell)
     model = with_adapter(model, settings).to(device).train()
     trained = [p for p in model.parameters() if p.requires_grad]
-    tell(f"{sum(p.numel() for p in trained) / 1e6:.2f} M parameters of the adapter on {device}; {len(lines)} lines")
+    tell(f"{sum(p.numel() for p in trained) / 1e6:.2f} M parameters of the adapter on {device}; {len(rows)} lines")
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=0.0)
     out.mkdir(parents=True, exist_ok=True)
     log, begin, stream, total = out / "log.jsonl", time.perf_counter(), batches(rows, settings), 0.0
     log.write_text("")
-    for step in tqdm(range(settings.steps), unit="step"):
+    bar = tqdm(range(settings.steps), unit="step")
+    for step in bar:
         for group in optimizer.param_groups:
             group["lr"] = rate(step, settings)
         batch = {name: value.to(device) for name, value in next(stream).items()}
-        with torch.autocast(device, torch.bfloat16):
+        with precision(device):
             loss = model(**batch).loss
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -121,6 +146,7 @@ def finetune(hf: Path, data: Path, out: Path, settings: Settings, tell=tqdm.writ
             seen = LOG_EVERY if (step + 1) % LOG_EVERY == 0 else settings.steps % LOG_EVERY
             values = {"step": step + 1, "seconds": round(time.perf_counter() - begin), "loss": round(total / seen, 4)}
             total = 0.0
+            bar.set_postfix(loss=values["loss"])
             with log.open("a") as file:
                 file.write(json.dumps(values) + "\n")
     save(model.merge_and_unload(), hf, out / "hf")

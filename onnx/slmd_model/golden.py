@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from slmd_model.bundle import Golden
+from slmd_model.errors import UserError
 
 # Smallest gap between the two best fp32 logits for which a step counts as decided, by
 # precision: quantisation noise on a tied head moves logits by about this much.
-MARGIN = {"fp32": 1e-3, "int8": 0.3, "int4": 1.0}
+MARGIN = {"fp32": 1e-3, "fp16": 0.05, "int8": 0.3, "int4": 1.0}
 KV_MARGIN = 0.5  # at least this for an int8 KV cache, whatever the weights are
 REFERENCE_FORMAT = "slmd-reference-logits-1"
 
@@ -21,6 +22,19 @@ class Question:
 
     prompt: str
     task: str | None = None
+
+
+def read_questions(path: Path) -> tuple[Question, ...]:
+    """One prompt a line, its task and a tab before it if it has one."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; it holds one prompt a line, perhaps TASK and a tab before it", 66)
+    lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    if not lines:
+        raise UserError(f"{path}: no prompt in it; write one a line")
+    return tuple(
+        Question(prompt, task or None) if tab else Question(task)
+        for task, tab, prompt in (line.partition("\t") for line in lines)
+    )
 
 
 def load_model(hf: Path):

@@ -4,7 +4,7 @@ Inputs: `input_ids`, `attention_mask`, `position_ids` (int64) and
 `past_key_values.N.key|value` [batch, kv_heads, past, head_dim]; outputs:
 `logits` [batch, tokens, vocab] and `present.N.key|value`, a concatenation of
 past and new. Llama-style models only (RMSNorm, rotary halves, grouped-query
-attention, SwiGLU), float32, optionally with 4-bit MatMulNBits weights.
+attention, SwiGLU), float32, optionally with weights in float16 or 4-bit MatMulNBits.
 """
 
 import math
@@ -180,6 +180,26 @@ class Llama:
         return [logits, *self.cache("present", "total_sequence_length", layers)]
 
 
+def halve(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Matrices stored in float16, each with a Cast to float32 behind it: half of the file, the same ports."""
+    graph, casts, half = model.graph, [], np.finfo(np.float16)
+    for weight in graph.initializer:
+        array = numpy_helper.to_array(weight)
+        if array.dtype != np.float32 or array.ndim < 2:
+            continue
+        if np.abs(array).max() > half.max:
+            raise UserError(f"{weight.name} has values beyond float16; take another precision")
+        stored = numpy_helper.from_array(array.astype(np.float16), f"{weight.name}.f16")
+        casts.append(
+            helper.make_node("Cast", [stored.name], [weight.name], f"/{weight.name}/Cast", to=TensorProto.FLOAT)
+        )
+        weight.CopyFrom(stored)
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return model
+
+
 def quantise(model: onnx.ModelProto) -> onnx.ModelProto:
     """MatMul weights to 4-bit MatMulNBits, as onnx-community's `model_q4.onnx`."""
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
@@ -198,4 +218,5 @@ def write(hf: Path, out: Path, precision: str) -> None:
         raise UserError(f"{hf}: the standard graph knows llama and qwen3, not {model.config.model_type}")
     graph = Llama(model).build()
     onnx.checker.check_model(graph)
-    onnx.save(quantise(graph) if precision == "int4" else graph, out)
+    smaller = {"fp32": lambda model: model, "fp16": halve, "int4": quantise}
+    onnx.save(smaller[precision](graph), out)

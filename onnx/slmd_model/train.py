@@ -9,11 +9,15 @@ at each position, so one forward pass tells.
 
 import ctypes
 import dataclasses
+import hashlib
 import json
 import random
 import shutil
+import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +28,7 @@ from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from slmd_model import default_tokenizer as words
-from slmd_model.batches import encode, groups, read_lines, tensors
+from slmd_model.batches import Examples, encode, groups, read_lines, tell_left_out, tensors
 from slmd_model.curve import plot
 from slmd_model.errors import UserError
 from slmd_model.forward import answer_logits
@@ -59,6 +63,16 @@ class Settings:
     dropout: dict[str, float] = field(default_factory=dict)  # share by task; none where it is not named
 
 
+def check_shape(shape: Shape) -> None:
+    for name, size in dataclasses.asdict(shape).items():
+        if size < 1:
+            raise UserError(f"{name.replace('_', '-')} is {size}: at least 1 is needed", 64)
+    if shape.heads % shape.kv_heads:
+        raise UserError(f"heads is {shape.heads}: it must be a multiple of kv-heads, {shape.kv_heads}", 64)
+    if shape.hidden % shape.heads:
+        raise UserError(f"hidden is {shape.hidden}: it must be a multiple of heads, {shape.heads}", 64)
+
+
 def new_model(tokenizer, shape: Shape) -> LlamaForCausalLM:
     config = LlamaConfig(
         vocab_size=tokenizer.get_vocab_size(), max_position_embeddings=words.CONTEXT, rms_norm_eps=1e-5,
@@ -89,6 +103,24 @@ def copy_tokenizer(start: Path, hf: Path) -> None:
     hf.mkdir(parents=True, exist_ok=True)
     for name in words.FILES:
         shutil.copyfile(start / name, hf / name)
+
+
+def digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def random_state(device: str) -> dict[str, torch.Tensor]:
+    """Where torch's random numbers are: dropout goes on from there."""
+    cuda = {"cuda": torch.cuda.get_rng_state()} if device == "cuda" else {}
+    return {"cpu": torch.get_rng_state()} | cuda
+
+
+def set_random_state(state: dict[str, torch.Tensor], device: str) -> None:
+    if "cpu" in state:
+        torch.set_rng_state(state["cpu"].cpu())
+    if "cuda" in state and device == "cuda":
+        torch.cuda.set_rng_state(state["cuda"].cpu())
 
 
 def keep_freed_memory() -> None:
@@ -152,12 +184,20 @@ class Run:
         """`start`: a checkpoint of the same architecture to begin from, with its tokenizer and shape."""
         from tokenizers import Tokenizer
 
+        if not start:
+            check_shape(shape)
         self.out, self.settings, self.tell = out, settings, tell
+        self.stop = 0  # the signal to stop by after the step
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        lines = read_lines(data / "train.jsonl")
+        self.data = data / "train.jsonl"
+        lines = read_lines(self.data)
+        self.digest = digest(self.data)
         unknown = set(settings.dropout) - {line["task"] for line in lines}
         if unknown:
-            raise UserError(f"dropout of {min(unknown)}: {data / 'train.jsonl'} has no line of that task")
+            raise UserError(f"dropout of {min(unknown)}: {self.data} has no line of that task")
+        for task, share in settings.dropout.items():
+            if not 0 <= share < 1:
+                raise UserError(f"dropout of {task} is {share}: it must be at least 0 and less than 1")
         self.lines = read_lines(data / "choose.jsonl") if (data / "choose.jsonl").is_file() else []
         random.Random(settings.seed).shuffle(self.lines)
         self.lines = self.lines[:CHOOSE_LINES]
@@ -173,9 +213,11 @@ class Run:
         tokenizer = Tokenizer.from_file(str(self.hf / "tokenizer.json"))
         tokenizer.no_padding()
         self.pad = tokenizer.token_to_id(words.PAD)
-        self.examples = encode(tokenizer, lines)
+        self.examples, lines = self.encode(tokenizer, lines, self.data)
         self.dropout = torch.tensor([settings.dropout.get(line["task"], 0.0) for line in lines]).to(self.device)
-        self.choose = encode(tokenizer, self.lines) if self.lines else None
+        self.choose = None
+        if self.lines:
+            self.choose, self.lines = self.encode(tokenizer, self.lines, data / "choose.jsonl")
         torch.manual_seed(settings.seed)
         if begun and (begun.config.vocab_size != tokenizer.get_vocab_size() or self.pad is None):
             raise UserError(f"{self.hf}: its tokenizer is not that of {start}; take another RUN_DIR")
@@ -193,6 +235,12 @@ class Run:
             f"{len(self.examples.ids) / 1e6:.1f} M tokens; from step {self.step} to {settings.steps}"
         )
 
+    def encode(self, tokenizer, lines: list[dict], path: Path) -> tuple[Examples, list[dict]]:
+        """The lines of `path` that the context holds."""
+        examples = encode(tokenizer, lines)
+        tell_left_out(path, len(lines), len(examples.kept), words.CONTEXT, self.tell)
+        return examples, [lines[i] for i in examples.kept]
+
     def load(self) -> None:
         state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
         try:
@@ -203,6 +251,9 @@ class Run:
             optimizer.load_state_dict(saved)
         self.average, self.step = state["average"], state["step"]
         self.seconds, self.tokens = state["seconds"], state["tokens"]
+        set_random_state(state.get("random", {}), self.device)  # older checkpoints lack both
+        if state.get("digest", self.digest) != self.digest:
+            self.tell(f"note: {self.data} is not what {self.checkpoint} was trained on; it goes on with the new lines")
         self.forget_later()
 
     def forget_later(self) -> None:
@@ -215,6 +266,7 @@ class Run:
         state = {
             "model": self.model.state_dict(), "optimizers": [o.state_dict() for o in self.optimizers],
             "average": self.average, "step": self.step, "seconds": self.seconds, "tokens": self.tokens,
+            "random": random_state(self.device), "digest": self.digest,
         }  # fmt: skip
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(state, partial)
@@ -275,8 +327,29 @@ class Run:
                     self.log(loss=mean, rate=round(rate(self.step, settings), 6))
                     bar.set_postfix(loss=mean)
                     losses = []
+                stop = self.stop  # read once: a signal while saving is for the next step
                 if self.step % settings.save_every == 0 or self.step == settings.steps:
                     self.finish_part()
+                elif stop:
+                    self.save()
+                if stop and self.step < settings.steps:
+                    raise UserError(f"stopped at step {self.step}; the same command goes on", 128 + stop)
+
+
+@contextmanager
+def stopped_by_signals(run: Run) -> Iterator[None]:
+    """Meanwhile Ctrl-C and SIGTERM end the run after its step; what is ignored (nohup, &) stays so."""
+
+    def stop(number: int, frame) -> None:
+        run.stop = number
+
+    heard = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heard}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def train(data: Path, out: Path, shape: Shape, settings: Settings, start: Path | None = None) -> None:
@@ -287,4 +360,5 @@ def train(data: Path, out: Path, shape: Shape, settings: Settings, start: Path |
         origin = {"start": str(start)} if start else {"shape": dataclasses.asdict(shape)}
         made = {"from": run.step, **origin, "settings": dataclasses.asdict(settings)}
         file.write(json.dumps(made) + "\n")
-    run.run()
+    with stopped_by_signals(run):
+        run.run()

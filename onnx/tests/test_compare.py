@@ -8,9 +8,10 @@ import pytest
 
 pytest.importorskip("jsonschema", reason="jsonschema is not installed (onnx/setup-python)")
 
-from slmd_model import bundle, cli, daemon
+from slmd_model import bundle, cli, compare, daemon
 from slmd_model.bundle import Manifest, Task
 from slmd_model.errors import UserError
+from slmd_model.scores import Answer
 
 PROGRAM = """\
 #!{python}
@@ -29,7 +30,7 @@ while True:
     connection, _ = server.accept()
     for line in connection.makefile("rb"):
         request = json.loads(line)
-        reply = {{"status": "ok", "report": {{"serving": True}}}}
+        reply = {{"status": "ok", "report": {{"serving": True, "engine": {{"name": config["engine"]}}}}}}
         if "prompt" in request:
             right = "int4" not in config["model"] or request["prompt"] != "b"
             text = json.dumps({{"intent": request["prompt"] if right else "z"}})
@@ -64,6 +65,45 @@ def test_two_bundles_side_by_side(program, tmp_path):
     assert second["against_first"]["all"] == {"only_first": 2, "only_second": 0, "p": 0.5}
     assert first["tokens_per_second"] == 2000.0
     assert first["rss_mib"] > 1 and first["bundle_bytes"] > 50
+
+
+def test_differences_to_the_first_bundle(program, tmp_path, capsys):
+    lines = tmp_path / "lines.jsonl"
+    of = {"a": "one", "b": "two"}
+    objects = [{"task": "intent", "text": t, "answer": {"intent": t}, "source": of[t]} for t in "aaab" * 30]
+    lines.write_text("".join(json.dumps(line) + "\n" for line in objects))
+    folders, out = [make(tmp_path / name) for name in ("fp32", "same", "int4")], tmp_path / "out.json"
+    arguments = ["compare", *folders, "--lines", str(lines), "--slmd", program, "--json", str(out)]
+    assert cli.main([*arguments, "--engine", "tract", "--sample", "40"]) == 0
+    first, same, other = (json.loads(out.read_text())[folder] for folder in folders)
+    assert "difference" not in first
+    assert same["difference"]["two"]["exact"] == [0.0, 0.0, 0.0] and same["worse"] == []
+    value, low, high = other["difference"]["all"]["exact"]
+    assert low < value < high < 0
+    assert other["difference"]["two"]["label_accuracy"] == [-1.0, -1.0, -1.0]
+    assert other["difference"]["two"]["ece"][0] == pytest.approx(0.8)
+    assert ["two", "ece"] in other["worse"] and ["two", "wrong_answer"] in other["worse"]
+    assert not [name for source, name in other["worse"] if source == "one"]
+    run = first["run"]
+    assert (run["engine"], run["threads"], run["sample"], run["lines"], run["name"]) == ("tract", 2, 40, 40, "x")
+    assert first["p95_ms"] == 3.0 and first["p95_socket_ms"] > 0
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[0].split() == ["fp32", "same", "int4"]
+    (exact,) = [rows[i + 1].split() for i, row in enumerate(rows) if row.startswith("two: ")]
+    assert " ".join(exact) == "exact 100.0 (100.0-100.0) 100.0 +0.0 (+0.0 to +0.0) 0.0 -100.0 (-100.0 to -100.0) !!"
+    assert any(row.startswith("p95 through the socket, ms") for row in rows)
+
+
+def test_a_figure_that_one_bundle_has_not():
+    right, unsure = Answer("on", "on", True), Answer("on", "on", True, abstained=True)
+    found = compare.against([{"source": "s"}] * 2, [right, right], [right, unsure])
+    assert found["difference"]["s"]["false_declined"][0] == 0.5
+    assert ["s", "false_declined"] in found["worse"]
+    own = {"sources": {"s": {"lines": 2, "exact": [1.0, 1.0, 1.0]}}, "exact": [1.0, 1.0, 1.0]}
+    other = {"sources": {"s": {"lines": 2, "exact": [1.0, 1.0, 1.0], "false_declined": [0.5, 0.0, 1.0]}}} | found
+    name, first, second = compare.rows_of("s", [own, other])[2]
+    assert (name, first) == ("  false_declined", "-")
+    assert second.startswith("50.0 +50.0 (+0.0 to ") and second.endswith(" !")
 
 
 def test_calibration_goes_into_the_manifest(program, tmp_path, capsys):

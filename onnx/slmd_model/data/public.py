@@ -25,7 +25,16 @@ ROOM = {"house_place"}
 def load(path: Path) -> list[dict]:
     if not path.is_file():
         raise UserError(f"{path}: missing; `slmd-model data` needs the public sentences (see onnx/README.md)", 66)
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+            if not isinstance(row["text"], str) or not isinstance(row["intent"], str):
+                raise TypeError
+        except (ValueError, TypeError, KeyError):
+            raise UserError(f'{path}:{number}: not a JSON object with "text" and "intent"') from None
+        rows.append({**row, "slots": row.get("slots") or []})
+    return rows
 
 
 def _media(action: str) -> dict:
