@@ -12,7 +12,7 @@ from slmd_model.genai import Options
 from slmd_model.golden import Question
 from slmd_model.session import Decoder
 
-NAME, VERSION, CARD = "slmd-default", "0.4.0", "MODEL_CARD.md"
+NAME, VERSION, CARD = "slmd-default", "0.5.0", "MODEL_CARD.md"
 TASKS = {
     "vehicle": Task("vehicle", "vehicle.schema.json", max_tokens=64),
     "alert": Task("alert", "alert.schema.json", max_tokens=64, confidence_fields=("/cause",)),

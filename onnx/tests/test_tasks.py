@@ -3,7 +3,9 @@
 import csv
 import json
 import random
+from pathlib import Path
 
+import jinja2
 import pytest
 
 from slmd_model.data import alert, dtc, utterances
@@ -79,6 +81,30 @@ def test_machine_rules_are_those_of_the_data(shared_data):
         cause = alert.judge(alert.of_row(line))["cause"]
         told = [name for name, column in failures.items() if line[column] == "1"]
         assert (cause in told) if told else (cause not in failures), line
+
+
+def templates() -> list[str]:
+    """Those of the README, each on one line."""
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    block = readme.split("```jinja\n")[1].split("```")[0]
+    return ["".join(part.splitlines()) for part in block.split("\n\n")]
+
+
+def test_the_templates_of_the_readme_tell_what_the_model_was_trained_on(shared_data):
+    series, machine = (jinja2.Environment().from_string(text) for text in templates())
+    with (shared_data / "factory" / "ai4i2020_train.csv").open(encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))[::7]
+    for line in lines:
+        said = machine.render(
+            type=line["Type"], air=float(line["Air temperature [K]"]), process=float(line["Process temperature [K]"]),
+            rpm=int(line["Rotational speed [rpm]"]), torque=float(line["Torque [Nm]"]),
+            wear=int(line["Tool wear [min]"]),
+        )  # fmt: skip
+        assert alert.judge(json.loads(said)) == alert.judge(alert.of_row(line)), line
+    values = [4.0, 5.0, 6.2]
+    said = json.loads(series.render(last=6.2, max=6.2, min=4.0, first=4.0, limit=5.0, mean=sum(values) / 3))
+    wanted = alert.of_series(values, "vibration", 1.0, 5.0)
+    assert said == {key: value for key, value in wanted.items() if key != "floor"}
 
 
 def test_a_series_is_told_in_percent():

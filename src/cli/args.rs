@@ -82,6 +82,9 @@ pub struct LocalArgs {
     /// Answer in this process with the model in this directory
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
+    /// The configuration, for what is done in this process; left out: /etc/slmd/config.toml
+    #[arg(long, value_name = "FILE", env = "SLMD_CONFIG")]
+    pub config: Option<PathBuf>,
 }
 
 impl LocalArgs {

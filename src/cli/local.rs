@@ -22,15 +22,19 @@ const OUTBOX: usize = 256;
 /// As `slmd serve`.
 pub fn load(args: &LocalArgs, progress: &Progress) -> Result<Box<dyn Answerer>, Failure> {
     super::log_to_stderr("warn");
-    bring(&plan(&serve::settings(None, &flags(args))?), progress)
+    bring(&plan(&settings(args)?), progress)
 }
 
-/// These arguments as the configuration takes them.
-pub fn flags(args: &LocalArgs) -> Vec<(&'static str, String)> {
-    serve::flags(&[
+/// The configuration with these arguments.
+///
+/// # Errors
+/// As `slmd serve`.
+pub fn settings(args: &LocalArgs) -> Result<Settings, Failure> {
+    let flags = serve::flags(&[
         ("model", args.model.as_deref().map(|m| m.display().to_string())),
         ("engine", args.engine.clone()),
-    ])
+    ]);
+    serve::settings(args.config.as_deref(), &flags)
 }
 
 /// What is brought up for one who asks: nobody watches anything here, and nobody else asks.

@@ -9,8 +9,7 @@ pub use args::{RuleArgs, WatchArgs, WatchCommand, WatchTestArgs};
 use super::answerer::{Answerer, answer};
 use super::exit::{DATA, Failure, INTERRUPTED, USAGE};
 use super::interrupt::was_interrupted;
-use super::local::Local;
-use super::serve;
+use super::local::{self, Local};
 use super::term::{Progress, printable};
 use crate::config::Settings;
 use crate::supervisor::{Plan, bring_up};
@@ -62,9 +61,9 @@ fn choose(args: &WatchTestArgs) -> Result<(Watch, Option<Settings>), Failure> {
             return Err(Failure::new(USAGE, conflict.problem));
         }
         let needs_model = watch.task.is_some() && !args.no_model;
-        return Ok((watch, if needs_model { Some(settings(args)?) } else { None }));
+        return Ok((watch, if needs_model { Some(local::settings(&args.local)?) } else { None }));
     }
-    let settings = settings(args)?;
+    let settings = local::settings(&args.local)?;
     let all = &settings.watches;
     let names: Vec<&str> = all.iter().map(|w| w.value.name.as_str()).collect();
     let found = match &args.watch {
@@ -81,14 +80,6 @@ fn choose(args: &WatchTestArgs) -> Result<(Watch, Option<Settings>), Failure> {
         None => Err(Failure::new(USAGE, "which watch?")
             .hint(format!("--watch takes one of: {}", names.join(", ")))),
     }
-}
-
-fn settings(args: &WatchTestArgs) -> Result<Settings, Failure> {
-    let flags = serve::flags(&[
-        ("model", args.local.model.as_deref().map(|m| m.display().to_string())),
-        ("engine", args.local.engine.clone()),
-    ]);
-    serve::settings(args.config.as_deref(), &flags)
 }
 
 fn spec(args: &WatchTestArgs, when: &str) -> WatchSpec {

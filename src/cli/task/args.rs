@@ -81,9 +81,6 @@ pub struct CalibrateArgs {
     /// The task
     #[arg(long, value_name = "NAME")]
     pub task: String,
-    /// The configuration with the task; left out: /etc/slmd/config.toml
-    #[arg(long, value_name = "FILE", env = "SLMD_CONFIG")]
-    pub config: Option<PathBuf>,
     /// Ask for so many examples at most
     #[arg(long, value_name = "N", default_value_t = usize::MAX, hide_default_value = true)]
     pub limit: usize,

@@ -7,7 +7,7 @@ use crate::calibration::{Calibration, Calibrations, Judged, expected_error, fit,
 use crate::cli::exit::{CANNOT_WRITE, DATA, Failure, INTERRUPTED};
 use crate::cli::interrupt::was_interrupted;
 use crate::cli::term::Progress;
-use crate::cli::{local, serve};
+use crate::cli::local;
 use crate::supervisor::{Plan, open_bundle};
 use serde_json::json;
 use std::fmt::Write;
@@ -22,7 +22,7 @@ pub fn run(args: &CalibrateArgs) -> Result<(), Failure> {
         let message = format!("{} examples are too few: at least {LEAST}", examples.len());
         return Err(Failure::new(DATA, message).hint("some hundred make it dependable"));
     }
-    let settings = serve::settings(args.config.as_deref(), &local::flags(&args.local))?;
+    let settings = local::settings(&args.local)?;
     let plan = Plan { calibrations: None, ..local::plan(&settings) };
     let mut progress = Progress::start("reading the model's files");
     let bundle = open_bundle(&plan)?;

@@ -41,9 +41,6 @@ pub struct WatchTestArgs {
     /// The recorded series; `-`: standard input
     #[arg(long, value_name = "FILE")]
     pub csv: PathBuf,
-    /// The configuration with the watch; left out: /etc/slmd/config.toml
-    #[arg(long, value_name = "FILE", env = "SLMD_CONFIG")]
-    pub config: Option<PathBuf>,
     /// Which watch, if there are several
     #[arg(long, value_name = "NAME", conflicts_with = "when")]
     pub watch: Option<String>,
