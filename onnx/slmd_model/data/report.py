@@ -17,11 +17,11 @@ COMMANDS = {  # hand-written paraphrases: the older ones choose, the newest are 
         "vehicle_handwritten.jsonl", "vehicle_handwritten_2.jsonl", "vehicle_handwritten_3.jsonl",
         "vehicle_handwritten_4.jsonl",
     ),
-    "report": ("vehicle_handwritten_5.jsonl", "vehicle_handwritten_6.jsonl"),
+    "report": ("vehicle_handwritten_5.jsonl", "vehicle_handwritten_6.jsonl", "vehicle_handwritten_7.jsonl"),
 }  # fmt: skip
 HUMAN = {
     "vehicle/handwritten", "vehicle/handwritten_2", "vehicle/handwritten_3", "vehicle/handwritten_4",
-    "vehicle/handwritten_5", "vehicle/handwritten_6",
+    "vehicle/handwritten_5", "vehicle/handwritten_6", "vehicle/handwritten_7",
     "vehicle/outside", "dtc/questions", "dtc/unknown", "dtc/outside", "snips/outside",
     "intent/nlu_eval", "snips/snips", "intent/outside", "alert/ai4i", "alert/series",
 }  # fmt: skip
