@@ -201,7 +201,8 @@ fn inference_stays_on_its_cpus_and_everything_else_does_not() {
 fn what_is_asked_in_this_process_has_the_tasks_of_the_configuration() {
     let dir = tempfile::tempdir().unwrap();
     let config = "[task.hot]\noutput = { choice = ['yes', 'no'] }\n";
-    let ran = run(dir.path(), config, &["ask", "--engine", "tract", "--task", "hot", "--json", "31"]);
+    let ran =
+        run(dir.path(), config, &["ask", "--engine", "tract", "--task", "hot", "--json", "31"]);
     assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
     assert!(["yes", "no"].map(Value::from).contains(&ran.json()["text"]), "{}", ran.out);
 }
