@@ -209,10 +209,12 @@ fn held_after(runtime: &Runtime, rounds: u64, requests: u64) -> Vec<i64> {
         .collect()
 }
 
-/// What is held after the last round is what was held after the first: not a request's worth more.
+/// What is held after the last round is what was held after the second: not a request's worth more.
+/// The first may not have met everything that is kept ready; a leak grows in each.
 fn assert_nothing_grew(held: &[i64], requests: u64) {
     println!("held after each {requests} requests: {held:?}");
-    let grown = held.last().expect("rounds") - held.first().expect("rounds");
+    assert!(held.len() > 3, "rounds that a leak would grow in");
+    let grown = held.last().expect("rounds") - held[1];
     // Less is no leak: a thread may have put away what it kept ready.
     assert!(grown < 4096, "{grown} bytes: {held:?}");
 }
