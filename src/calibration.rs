@@ -77,7 +77,7 @@ impl Judged {
 }
 
 /// The temperature with the least log loss, to a thousandth; of few answers, one nearer to 1
-/// (a maximum a posteriori estimate, the prior 0.5 wide).
+/// (a maximum a posteriori estimate).
 pub fn fit(judged: &[Judged]) -> f64 {
     let count = judged.len() as f64;
     let loss = |log: f64| count * log_loss(judged, log.exp()) + (log / SPREAD).powi(2) / 2.0;

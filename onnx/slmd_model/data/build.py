@@ -134,7 +134,7 @@ def public_vehicle(data: Corpora) -> Maker:
 def makers(data: Corpora, kept: list[str]) -> dict[str, Maker]:
     """How a line of each source of COUNTS is made; `kept` are sentences of the `vehicle` task not to be trained on."""
     names = written.names()
-    # Human sentences twice: they are what the task is, and no more than the written ones.
+    # Human sentences twice: they are what the task is, and the written ones are more.
     nlu = utterances.Sentences(data.nlu["fit"] * 2 + apart(written.intents("intent.txt"), data.nlu), names)
     snips = utterances.Sentences(data.snips["fit"] + apart(written.intents("snips.txt"), data.snips), names)
     codes = list(data.codes)

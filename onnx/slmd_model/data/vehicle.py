@@ -187,7 +187,7 @@ def shortened(r: random.Random):
 
 
 def around(text: str, r: random.Random) -> str:
-    """What speech puts around a whole sentence, in half of the cases."""
+    """What speech puts around a whole sentence, in two fifths of the cases."""
     if r.random() < 0.08:
         text = r.choice(ANY_BEFORE) + r.choice([" ", ", "]) + text
     if r.random() < 0.08:

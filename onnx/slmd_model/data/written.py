@@ -1,4 +1,4 @@
-"""Training sentences that language-model agents wrote for this project, from the tasks' conventions alone.
+"""Training sentences that language-model agents wrote for this project, from conventions and training examples.
 
 They widen the words and turns of phrase that the grammar and the few thousand public sentences have. In `written/`:
 
